@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import Consumer, KafkaError, Producer
 
 from base.errors import ConfigurationError, DependencyUnavailableError
 from features.definition import FeatureSet, load_feature_set
@@ -25,9 +25,12 @@ from worker.consume.micro_batch import BatchBound
 from worker.consume.poll import Poller
 from worker.consume.start_offsets import StartOffsets
 from worker.consume.topics import INPUT, Topics, describe_input, ids_from
-from worker.delivery.checkpoint import AtLeastOnce, Checkpoint, ExactlyOnce
+from worker.delivery.at_least_once import AtLeastOnce
+from worker.delivery.checkpoint import Checkpoint, Destination
 from worker.delivery.delivery import Delivery
+from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.publish import SizeLimits
+from worker.delivery.reports import OnFailure
 from worker.histories import Histories, NoHistories, StoredHistories
 from worker.histories.stored_histories import claim_location
 from worker.kafka import TopicLimits, make_admin, make_consumer, make_producer
@@ -291,27 +294,25 @@ def _make_checkpoint(
     watchdog: Watchdog,
 ) -> Checkpoint:
     kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
-    topics = (kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic)
-    if settings.delivery.guarantee == "at_least_once":
-        return AtLeastOnce(
-            make_producer=lambda report: make_producer(kafka, limits.refresh(), on_delivery=report),
-            consumer=consumer,
-            topics=topics,
-            limits=limits,
-            timeout_s=timeout_s,
-            watchdog=watchdog,
-        )
-    name = transactional_id(kafka.group, replica, 0)
-    return ExactlyOnce(
-        make_producer=lambda report: make_producer(
-            kafka, limits.refresh(), on_delivery=report, **{"transactional.id": name}
-        ),
-        replica=replica,
-        topics=topics,
+    destination = Destination(
+        topics=(kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic),
         limits=limits,
+        refresh_limits=limits.refresh,
         timeout_s=timeout_s,
         watchdog=watchdog,
     )
+    if settings.delivery.guarantee == "at_least_once":
+        return AtLeastOnce(
+            destination=destination,
+            make_producer=lambda report: make_producer(kafka, limits(), on_delivery=report),
+            consumer=consumer,
+        )
+
+    def make(number: int, report: OnFailure) -> Producer:
+        name = transactional_id(kafka.group, replica, number)
+        return make_producer(kafka, limits(), on_delivery=report, **{"transactional.id": name})
+
+    return ExactlyOnce(destination=destination, make_producer=make, replica=replica)
 
 
 def _announce(pipeline: Pipeline, replica: str, port: int) -> None:

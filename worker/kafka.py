@@ -73,6 +73,7 @@ def make_consumer(kafka: KafkaSettings, on_error: Callable[[KafkaError], None]) 
         {
             "queued.max.messages.kbytes": 65536,
             "fetch.wait.max.ms": 100,
+            "socket.nagle.disable": True,
             **client_options(kafka),
             **kafka.consumer,
             "group.id": kafka.group,
@@ -111,6 +112,9 @@ def make_producer(kafka: KafkaSettings, limits: SizeLimits, **more: Any) -> Prod
             "retry.backoff.max.ms": 100,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
             "linger.ms": 0,
+            # Small requests follow each other on the coordinator's connection: none may wait for
+            # the acknowledgement of the one before.
+            "socket.nagle.disable": True,
             "compression.type": "lz4",
             "message.max.bytes": max(1_000_000, limits.scores, limits.dead_letters),
             **options,

@@ -6,7 +6,7 @@ the next one is dropped and both are read again.
 
 Exactly-once is decided in three places. `worker.consume.poll` captures the group metadata of each
 micro-batch. This loop drops a micro-batch if the assignment epoch has changed since its poll.
-`worker.delivery.checkpoint` commits under the captured metadata and settles unknown outcomes.
+`worker.delivery.exactly_once` commits under the captured metadata and settles unknown outcomes.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Loop:
             health, delivery.brokers, waits.refusal_limit_s, lambda: self._stopping, clock
         )
         self._served_at = clock()
-        self._producer_is_suspect = False
+        self._producers_are_suspect = False
         self._monitor = LoopMonitor(
             poller, health, self._outages.kafka, _REJOIN_CALLS * waits.rebalance_wait_s, clock
         )
@@ -137,7 +137,7 @@ class Loop:
         """Handle a connection error of the consumer. On an idle topic, nothing else reports it."""
         # A producer that survives a broken connection may hang in its next transaction
         # (measured: send_offsets_to_transaction; librdkafka issue 5456).
-        self._producer_is_suspect |= error.code() in _CONNECTION_LOST
+        self._producers_are_suspect |= error.code() in _CONNECTION_LOST
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - confluent_kafka has no public name for it
             self._outages.kafka.mark_down(str(error))
 
@@ -174,7 +174,7 @@ class Loop:
         """Open topics, histories and checkpoints; retry while brokers or store are away."""
         self._outages.kafka.retry_until_up(self._delivery.open_topics)
         self._outages.store.retry_until_up(self._delivery.open_histories)
-        # Before the checkpoints are read: the open transaction of a predecessor that was killed may
+        # Before the checkpoints are read: open transactions of a predecessor that was killed may
         # still hold them.
         self._outages.kafka.retry_until_up(self._delivery.open_checkpoint)
         self._outages.kafka.retry_until_up(self._poller.open)
@@ -200,8 +200,9 @@ class Loop:
         # Nothing may be committed behind a micro-batch that was not committed. A stop skips the
         # rewind, so the outcome itself decides.
         settled = self._settle()
-        if settled and self._producer_is_suspect:
-            self._open_checkpoint()
+        if settled and self._producers_are_suspect:
+            self._producers_are_suspect = False
+            self._delivery.suspect_producers()
         if not settled or processed is None or polled.epoch != self._poller.epoch:
             metrics.batches.labels("dropped").inc()
             return
@@ -274,11 +275,11 @@ class Loop:
         if not isinstance(error, DeliveryError) or isinstance(error, DeliveryFatalError):
             raise error
         log.warning("not_committed", kind=type(error).__name__, error=str(error))
-        if isinstance(error, (BatchAbortedError, RecordsRefusedError)):
-            metrics.batches.labels("aborted").inc()
-        else:
-            # A new producer settles the old one's transaction.
-            metrics.batches.labels("unknown").inc()
+        aborted = isinstance(error, (BatchAbortedError, RecordsRefusedError))
+        metrics.batches.labels("aborted" if aborted else "unknown").inc()
+        if not isinstance(error, StoreAwayError):
+            # Before the committed offsets are read: a new producer settles the old one's
+            # transaction.
             self._open_checkpoint()
         self._rewind()
         if isinstance(error, StoreAwayError):
@@ -311,14 +312,14 @@ class Loop:
         self._outages.letter_refusals.record_success()
         took_s = self._clock() - batch.started
         self._bound.observe(len(batch.polled.records), took_s)
-        # The producer may have survived a broken connection that is not reported yet.
-        self._producer_is_suspect |= took_s > _SLOW_S
+        # The producers may have survived a broken connection that is not reported yet.
+        self._producers_are_suspect |= took_s > _SLOW_S
         processed = batch.answers.final()
         self._event_time_monitor.observe(processed.records.partitions, processed.ahead)
         observe_committed_batch(batch.polled, processed)
 
     def _open_checkpoint(self) -> None:
-        self._producer_is_suspect = False
+        self._producers_are_suspect = False
         self._outages.kafka.retry_until_up(self._delivery.open_checkpoint, self._wait)
 
     def _rewind(self) -> None:

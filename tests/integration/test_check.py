@@ -329,7 +329,8 @@ def test_rights_that_are_missing(
         allow(admin, ResourceType.TOPIC, "scores", describe)
         allow(admin, ResourceType.TOPIC, "dead", describe, AclOperation.WRITE)
         allow(admin, ResourceType.GROUP, group, describe)
-        allow(admin, ResourceType.TRANSACTIONAL_ID, f"{group}/r1/check", describe)
+        # Each id is tried: the first is allowed.
+        allow(admin, ResourceType.TRANSACTIONAL_ID, f"{group}/r1/1/check", describe)
         # The rules are in force when the broker acts on the last of them.
         deadline = time.monotonic() + BOUND_S
         while (found := ground.examine())["transactions"].state is not State.FAILED:
@@ -338,5 +339,5 @@ def test_rights_that_are_missing(
     says(found["output topic"], State.FAILED, "may not write", "allow Write")
     says(found["dead-letter topic"], State.OK, "writable")
     says(found["consumer group"], State.FAILED, "may not join", "allow Read on the group")
-    says(found["transactions"], State.FAILED, f"{group}/r1/check", f"begin with {group}/")
+    says(found["transactions"], State.FAILED, f"{group}/r1/1/check", f"begin with {group}/")
     assert found["last records"].state in (State.FAILED, State.SKIPPED)

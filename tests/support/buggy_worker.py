@@ -1,8 +1,9 @@
 """Run a worker with a seeded bug, crash point or pause, for the tests of the oracle.
 
 ``python -m tests.support.buggy_worker --bug NAME --at POINT --pipeline DIR``. At a crash point the
-process kills itself once, in its third delivery. It then creates the file ``crashed`` in DIR, and
-does not crash again while that file exists. At ``pause`` the first delivery creates the file
+process kills itself once, in its third delivery or later. It then creates the file ``crashed`` in
+DIR, and does not crash again while that file exists. The producers take turns at any rate, so that
+the third delivery is that of the third id. At ``pause`` the first delivery creates the file
 ``paused`` and waits for the file ``go``, while the loop continues to poll.
 """
 
@@ -19,14 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
 
 from features.compute.matrix import Enriched
 from features.store.protocol import Writes
 from worker import app, kafka
 from worker.consume.micro_batch import Polled
 from worker.consume.poll import Poller
-from worker.delivery.checkpoint import ExactlyOnce
+from worker.delivery import producers_in_turn
+from worker.delivery.checkpoint import Channel
+from worker.delivery.exactly_once import ExactlyOnce
+from worker.delivery.producers_in_turn import ProducersInTurn
 from worker.delivery.publish import Outbox, SizeLimits
 from worker.histories import StoredHistories
 from worker.process.logs import configure_logs
@@ -38,8 +42,10 @@ _PAUSE_DEADLINE_S = 60.0
 _TIMEOUT_S = 10.0
 _SLOW_WRITE_S = 0.2
 _NO_LIMIT = SizeLimits(2**31, 2**31)
+_LONG_S = 600.0
 
 _deliver = ExactlyOnce.deliver
+_open = ProducersInTurn.open
 _poll = Poller.poll
 _guard = Watchdog.guard
 _make_consumer = kafka.make_consumer
@@ -66,6 +72,7 @@ class Planted:
         self.consumer: Consumer | None = None
         self.unwritten: list[tuple[StoredHistories, Writes]] = []
         self.scored_with: Score | None = None
+        self.held: Outbox | None = None
 
     def plant(self) -> None:
         planted = self
@@ -95,20 +102,18 @@ class Planted:
         def write(histories: StoredHistories, writes: Writes) -> None:
             planted.write(histories, writes)
 
-        def await_written(histories: StoredHistories) -> None:
-            if planted.bug != "no_read_your_writes":
-                _await_written(histories)
-
         def score(stage: Score, enriched: Enriched) -> Scored:
             return planted.score(stage, enriched)
 
         for owner, name, own in (
+            (producers_in_turn, "MARKERS_S", _LONG_S),
+            (ProducersInTurn, "open", lambda producers: planted.open(producers)),  # noqa: PLW0108 - a function becomes a method
             (ExactlyOnce, "deliver", deliver),
             (Poller, "poll", poll),
             (Watchdog, "guard", guard),
             (app, "make_consumer", make_consumer),
             (StoredHistories, "write", write),
-            (StoredHistories, "await_written", await_written),
+            (StoredHistories, "await_written", lambda own: planted.await_written(own)),  # noqa: PLW0108
             (Score, "__call__", score),
         ):
             setattr(owner, name, own)
@@ -124,6 +129,9 @@ class Planted:
         """Deliver with the bug."""
         if self.bug == "commit_before_produce":
             self._commit_before_produce(checkpoint, outbox)
+            return
+        if self.bug in ("produce_while_committing", "offsets_out_of_turn") and not self.crashed():
+            self._out_of_turn(checkpoint, outbox)
             return
         if self.bug == "offset_one_short":
             short = {p: offset - 1 for p, offset in outbox.next_offsets.items()}
@@ -145,6 +153,17 @@ class Planted:
             time.sleep(_SLOW_WRITE_S)
         _write(histories, writes)
 
+    def await_written(self, histories: StoredHistories) -> None:
+        if self.bug != "no_read_your_writes":
+            _await_written(histories)
+
+    def open(self, producers: ProducersInTurn) -> None:
+        """Open with the bug: only the first id is initialised."""
+        if self.bug == "one_id_initialised":
+            for turn in producers._turns[1:]:
+                turn.settled = True
+        _open(producers)
+
     def score(self, stage: Score, enriched: Enriched) -> Scored:
         """Score with the bug: half of a new model's first micro-batch gets the old model's scores."""
         before, self.scored_with = self.scored_with, stage
@@ -159,18 +178,48 @@ class Planted:
         )
 
     def _commit_before_produce(self, checkpoint: ExactlyOnce, outbox: Outbox) -> None:
-        producer, publisher = checkpoint._producer, checkpoint._publisher
-        assert producer is not None
-        assert publisher is not None
-        topic = checkpoint.topics[0]
-        offsets = [TopicPartition(topic, p, offset) for p, offset in outbox.next_offsets.items()]
-        producer.begin_transaction()
-        producer.send_offsets_to_transaction(offsets, outbox.group_metadata, _TIMEOUT_S)
-        producer.commit_transaction(_TIMEOUT_S)
+        with checkpoint.producers.transaction() as channel:
+            producer = channel.producer
+            producer.begin_transaction()
+            self._send_offsets(checkpoint, channel, outbox)
+            producer.commit_transaction(_TIMEOUT_S)
+            self.reached("between")
+            producer.begin_transaction()
+            channel.publisher.publish(outbox, _NO_LIMIT)
+            producer.commit_transaction(_TIMEOUT_S)
+
+    def _out_of_turn(self, checkpoint: ExactlyOnce, outbox: Outbox) -> None:
+        """Deliver two micro-batches of a partition at the same time, the second one first."""
+        if self.held is None:
+            self.held = outbox
+            return
+        held, self.held = self.held, None
+        if not held.next_offsets.keys() & outbox.next_offsets.keys():
+            _deliver(checkpoint, held)
+            self.held = outbox
+            return
+        first, second = (turn.channel for turn in checkpoint.producers._turns[:2])
+        assert first is not None
+        assert second is not None
+        for channel, own in ((first, held), (second, outbox)):
+            channel.producer.begin_transaction()
+            channel.publisher.publish(own, _NO_LIMIT)
+        if self.bug == "produce_while_committing":
+            self._send_offsets(checkpoint, first, held)
+            self._send_offsets(checkpoint, second, outbox)
+        else:
+            self._send_offsets(checkpoint, second, outbox)
+            self._send_offsets(checkpoint, first, held)
+            first.producer.commit_transaction(_TIMEOUT_S)
+        second.producer.commit_transaction(_TIMEOUT_S)
         self.reached("between")
-        producer.begin_transaction()
-        publisher.publish(outbox, _NO_LIMIT)
-        producer.commit_transaction(_TIMEOUT_S)
+        if self.bug == "produce_while_committing":
+            first.producer.commit_transaction(_TIMEOUT_S)
+
+    def _send_offsets(self, checkpoint: ExactlyOnce, channel: Channel, outbox: Outbox) -> None:
+        channel.producer.send_offsets_to_transaction(
+            checkpoint.destination.offsets(outbox), outbox.group_metadata, _TIMEOUT_S
+        )
 
     def pause(self) -> None:
         """Make the first delivery wait for the file ``go``."""
@@ -185,10 +234,13 @@ class Planted:
 
     def reached(self, point: str) -> None:
         """Crash if this is the crash point, in the third delivery, for the first time."""
-        crashed = self.folder / "crashed"
-        if self.at == point and self.deliveries >= _CRASH_IN_DELIVERY and not crashed.exists():
-            crashed.touch()
+        if self.at == point and self.deliveries >= _CRASH_IN_DELIVERY and not self.crashed():
+            (self.folder / "crashed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def crashed(self) -> bool:
+        """Return True if a process of this pipeline has crashed as planned."""
+        return (self.folder / "crashed").exists()
 
 
 def main() -> None:

@@ -382,6 +382,9 @@ class FakeProducer:
     def fail(self, call: str, *errors: BaseException) -> None:
         self.faults.setdefault(call, deque()).extend(errors)
 
+    def list_topics(self, topic: str, timeout: float) -> None:
+        self._called("list_topics")
+
     def init_transactions(self, timeout: float) -> None:
         self._transactional = True
         self._called("init_transactions")

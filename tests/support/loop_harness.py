@@ -174,6 +174,9 @@ class Checkpoint:
         if self.openings:
             raise self.openings.popleft()
 
+    def suspect(self) -> None:
+        self._journal.append("suspect")
+
     def deliver(self, outbox: Outbox) -> None:
         self._journal.append(f"deliver {outbox.next_offsets}")
         self.delivered.append(outbox)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ FAULTS = ("lost", "duplicated", "out_of_order", "scores_different")
 SMALL = {"delivery": {"max_batch_events": 50, "broker_timeout_s": 3.0, "watchdog_s": 30.0}}
 NOTHING = dict.fromkeys(FAULTS, 0)
 _DEADLINE_S = 60.0
+_STALLED_S = 10.0
 
 MakeRig = Callable[[], Rig]
 
@@ -80,6 +82,45 @@ def test_commit_before_produce_loses(make_rig: MakeRig) -> None:
     found = crash_and_restart(make_rig(), "commit_before_produce", "between")
     assert found["lost"] > 0
     assert found["duplicated"] == 0
+
+
+def test_a_producer_that_does_not_wait_for_the_outcome_of_the_one_before_loses(
+    make_rig: MakeRig,
+) -> None:
+    found = crash_and_restart(make_rig(), "produce_while_committing", "between")
+    assert found["lost"] > 0
+    assert found["duplicated"] == 0
+
+
+def test_offsets_that_are_sent_before_those_of_the_producer_before_repeat(
+    make_rig: MakeRig,
+) -> None:
+    found = crash_and_restart(make_rig(), "offsets_out_of_turn", "between")
+    assert found["duplicated"] > 0
+    assert found["lost"] == 0
+
+
+@pytest.mark.parametrize("bug", ["", "one_id_initialised"])
+def test_a_start_that_initialises_one_id_only_waits_for_the_transactions_of_the_others(
+    make_rig: MakeRig, bug: str
+) -> None:
+    """The third id is left open, and its transaction does not end by itself during the test."""
+    rig = make_rig()
+    rig.configure("kafka", producer={"transaction.timeout.ms": 300_000})
+    Load(rig, seed=5, rate=0.0).send(400)
+    program = (*PROGRAM, "--bug", bug, "--at", "before_commit_transaction")
+    first = Worker(rig, "one", program=program)
+    assert first.wait(_DEADLINE_S) == 128 + signal.SIGKILL
+    second = Worker(rig, "one", program=program)
+    await_that(lambda: "assigned" in second.events_logged(), _DEADLINE_S, "a member", second.tail)
+    if bug:
+        time.sleep(_STALLED_S)
+        assert second.committed() == 0
+        second.kill()
+        # Ends the transactions, for the other tests on this broker.
+        second = Worker(rig, "one", program=PROGRAM)
+    finish(rig, second)
+    assert faults(rig) == NOTHING
 
 
 def test_an_offset_one_short_repeats(make_rig: MakeRig) -> None:

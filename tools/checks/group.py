@@ -17,6 +17,7 @@ from tools.checks.finding import Finding, failed, ok, pluralize, refused, skippe
 from tools.checks.topics import days
 from worker.consume.start_offsets import Committed, StartOffsets, foreign_ids, other_topic
 from worker.consume.topics import InputTopic, retention_of
+from worker.delivery.producers_in_turn import PRODUCERS
 from worker.delivery.publish import SizeLimits
 from worker.kafka import make_consumer, make_producer, whole_number
 from worker.process.replica import transactional_id, transactional_prefix
@@ -227,22 +228,25 @@ def judge_expiry(
 
 
 def check_transactions(settings: WorkerSettings) -> list[Finding]:
-    """Check that this user may use transactions. Raises KafkaException."""
+    """Check that this user may use each transactional id. Raises KafkaException."""
     if settings.delivery.guarantee != "exactly_once":
         return [skipped(TRANSACTIONS, "delivery.guarantee is at_least_once")]
-    group = settings.kafka.group
-    # The id of a worker would fence it, even one that has not joined the group yet.
-    name = transactional_id(group, settings.replica or socket.gethostname(), "check")
-    producer = make_producer(settings.kafka, _LIMITS, **{"transactional.id": name})
-    try:
-        producer.init_transactions(settings.delivery.broker_timeout_s)
-    except KafkaException as error:
-        if error.args[0].code() not in _REFUSED:
-            raise
-        prefix = transactional_prefix(group)
-        remedy = f"allow Write and Describe on transactional ids that begin with {prefix}"
-        return [failed(TRANSACTIONS, f"{name}: {error.args[0].str()}", remedy)]
-    return [ok(TRANSACTIONS, f"allowed for ids that begin with {transactional_prefix(group)}")]
+    group, replica = settings.kafka.group, settings.replica or socket.gethostname()
+    prefix = transactional_prefix(group)
+    # The ids of a worker would fence it, even one that has not joined the group yet.
+    names = [transactional_id(group, replica, number, check=True) for number in range(PRODUCERS)]
+    producers = [
+        make_producer(settings.kafka, _LIMITS, **{"transactional.id": name}) for name in names
+    ]
+    for name, producer in zip(names, producers, strict=True):
+        try:
+            producer.init_transactions(settings.delivery.broker_timeout_s)
+        except KafkaException as error:
+            if error.args[0].code() not in _REFUSED:
+                raise
+            remedy = f"allow Write and Describe on transactional ids that begin with {prefix}"
+            return [failed(TRANSACTIONS, f"{name}: {error.args[0].str()}", remedy)]
+    return [ok(TRANSACTIONS, f"allowed for ids that begin with {prefix}")]
 
 
 def _listed(partitions: list[int]) -> str:

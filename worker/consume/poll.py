@@ -26,7 +26,7 @@ class Poller(GroupMember):
     """Consumer of the input topic, as a member of the group.
 
     Each micro-batch carries the group metadata and the assignment epoch of its poll. `worker.loop`
-    compares the epoch, and `worker.delivery.checkpoint` commits under the metadata.
+    compares the epoch, and `worker.delivery.exactly_once` commits under the metadata.
 
     When ``rewind_needed`` is true, the caller settles the micro-batch in flight, then calls
     `rewind`.

@@ -6,7 +6,7 @@ all records of the batch are reported with the same error (measured: decision 16
 are sent again in smaller batches, until the refused record is alone in its batch.
 
 These deliveries keep the group metadata of the poll. `worker.loop` compares the assignment epoch
-before each of them, and `worker.delivery.checkpoint` commits them.
+before each of them, and `worker.delivery.exactly_once` commits them.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 This module orders the steps. The decisions of exactly-once are elsewhere: `worker.consume.poll`
 captures the group metadata, `worker.loop` compares the assignment epoch, and
-`worker.delivery.checkpoint` commits and settles unknown outcomes.
+`worker.delivery.exactly_once` commits and settles unknown outcomes.
 """
 
 from __future__ import annotations
@@ -73,8 +73,12 @@ class Delivery:
         self._histories.open(self._topics.input)
 
     def open_checkpoint(self) -> None:
-        """Replace the producer; errors are those of `Checkpoint.open`."""
+        """Settle open transactions; errors are those of `Checkpoint.open`."""
         self._checkpoint.open()
+
+    def suspect_producers(self) -> None:
+        """Replace each producer before its next use."""
+        self._checkpoint.suspect()
 
     def assigned(self, partitions: Collection[int]) -> None:
         """Raise ConfigurationError for a partition that is new since the histories began."""
@@ -98,7 +102,7 @@ class Delivery:
         return replace(batch, outcome=outcome)
 
     def close(self) -> None:
-        """Wait for the micro-batch in flight, and close the producer."""
+        """Wait for the micro-batch in flight, and close the producers."""
         self._thread.shutdown(wait=True)
         self._checkpoint.close()
 

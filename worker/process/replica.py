@@ -10,7 +10,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
 from urllib.parse import quote
 
 from base.errors import ConfigurationError
@@ -28,21 +27,22 @@ def transactional_prefix(group: str) -> str:
     return f"{_escaped(group)}/"
 
 
-def transactional_id(group: str, replica: str, producer: int | Literal["check"]) -> str:
+def transactional_id(group: str, replica: str, producer: int, *, check: bool = False) -> str:
     """Return the transactional id of one producer; different arguments give different ids.
 
-    A restarted replica takes its predecessor's id, and so ends the transaction that was left open.
+    A restarted replica takes its predecessor's ids, and so ends the transaction that was left open.
 
     Args:
         group: Consumer group.
         replica: Name of the worker in the group.
-        producer: Number of the producer within the worker. No worker has the id of "check": its use
-            fences nobody.
+        producer: Number of the producer within the worker.
+        check: True for an id that no worker has, and that a prefix of the worker's own id covers:
+            its use fences nobody.
 
     Raises:
         ConfigurationError: The names are too long for Kafka.
     """
-    name = f"{transactional_prefix(group)}{_escaped(replica)}/{producer}"
+    name = f"{transactional_prefix(group)}{_escaped(replica)}/{producer}{'/check' * check}"
     if len(name) > _MOST_ID_BYTES:
         raise ConfigurationError(
             f"kafka.group and replica: the transactional id made of them has {len(name):,} bytes, "

@@ -81,7 +81,7 @@ class KafkaSettings(Section):
     )
     producer: Options = Field(
         default={},
-        description="librdkafka options for the producer.",
+        description="librdkafka options for the producers.",
         examples=[{"compression.type": "zstd"}],
     )
 

@@ -48,6 +48,7 @@ from tools.cli.run import run as start
 from worker.consume.offset_metadata import OffsetMetadata
 from worker.consume.start_offsets import Committed
 from worker.consume.topics import InputTopic
+from worker.delivery.producers_in_turn import PRODUCERS
 from worker.settings import WorkerSettings
 
 INPUT_TOPIC = InputTopic("in", "id-1", 2, None)
@@ -679,9 +680,10 @@ def test_check_fences_no_worker(folder: Path, monkeypatch: pytest.MonkeyPatch) -
         _, settings = read(folder)
         (finding,) = group.check_transactions(settings)
         says(finding, State.OK, f"begin with {settings.kafka.group}/", "")
-    # A worker's id ends with a number.
-    assert [name.rpartition("/")[2] for name in taken] == ["check", "check"]
-    assert taken[1].split("/")[1] == "worker-1"
+    # A worker's id ends with its number.
+    ends = [f"{number}/check" for number in range(PRODUCERS)]
+    assert [name.split("/", 2)[2] for name in taken] == ends * 2
+    assert taken[-1].split("/")[1] == "worker-1"
 
 
 @pytest.mark.parametrize("change", [_set("r", "replica"), _keep_all])

@@ -25,14 +25,23 @@ HOST = socket.gethostname()
 NAMES = st.text(st.sampled_from("a/1-%2F.é \ud800"), min_size=1, max_size=6) | st.text(
     min_size=1, max_size=20
 )
-TRIPLES = st.tuples(NAMES, NAMES, st.integers(0, 12) | st.just("check"))
+TRIPLES = st.tuples(NAMES, NAMES, st.integers(0, 12))
 
 
-@given(TRIPLES, TRIPLES)
+@given(TRIPLES, TRIPLES, st.booleans(), st.booleans())
 def test_transactional_ids_of_different_triples_differ(
-    one: tuple[str, str, int], other: tuple[str, str, int]
+    one: tuple[str, str, int], other: tuple[str, str, int], check: bool, check_other: bool
 ) -> None:
-    assert (transactional_id(*one) == transactional_id(*other)) is (one == other)
+    same = (one, check) == (other, check_other)
+    ids = transactional_id(*one, check=check), transactional_id(*other, check=check_other)
+    assert (ids[0] == ids[1]) is same
+
+
+@given(TRIPLES)
+def test_a_prefix_of_a_workers_id_covers_the_id_that_is_checked(
+    triple: tuple[str, str, int],
+) -> None:
+    assert transactional_id(*triple, check=True).startswith(f"{transactional_id(*triple)}/")
 
 
 def test_names_that_share_their_letters_have_ids_of_their_own() -> None:

@@ -165,8 +165,8 @@ def test_when_a_delivery_is_aborted_the_batch_behind_it_is_dropped_and_both_are_
     ]
     assert bench.answered == [f"0/{i}" for i in range(6)]
     assert sample("batches_total", outcome="dropped") == dropped + 1
-    # An abort is certain: the producer stays.
-    assert bench.journal.count("open") == 1
+    # No producer is used again before the transaction is settled.
+    assert bench.journal.count("open") == 2
 
 
 def test_an_aborted_batch_is_read_again_from_the_checkpoint_and_not_from_the_start() -> None:
@@ -656,7 +656,7 @@ def test_idle_brokers_that_are_away_are_noticed_and_their_return_too() -> None:
     assert bench.consumer.calls.count("list_topics") == 3
 
 
-def test_after_a_lost_connection_the_next_batch_gets_a_new_producer() -> None:
+def test_after_a_lost_connection_producers_are_replaced_before_their_next_use() -> None:
     bench = LoopHarness({0: 6})
     lost = KafkaError(KafkaError._TRANSPORT)
     bench.process.then.extend([lambda: None, lambda: bench.loop.on_client_error(lost)])
@@ -665,7 +665,7 @@ def test_after_a_lost_connection_the_next_batch_gets_a_new_producer() -> None:
     assert [entry for entry in bench.journal if not entry.startswith(about)] == [
         "open",
         "deliver {0: 2}",
-        "open",
+        "suspect",
         "deliver {0: 4}",
         "deliver {0: 6}",
         "close checkpoint",

@@ -1,27 +1,22 @@
-"""Checkpoint: every answer of the brokers, and what the loop is told."""
+"""Exactly-once delivery by one producer: every answer of the brokers, and the loop's error."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from base.errors import BatchAbortedError, DeliveryError, DeliveryFatalError, OutcomeUnknownError
-from tests.support.fakes import FakeConsumer, FakeMessage, FakeProducer, Sent, kafka_error
-from worker.delivery.checkpoint import AtLeastOnce, ExactlyOnce
-from worker.delivery.publish import Outbox, OutputGroup, SizeLimits
+from tests.support.checkpoints import METADATA, OUTBOX, Guards, destination, refusal, use
+from tests.support.fakes import FakeProducer, Sent, kafka_error
+from worker.delivery.exactly_once import ExactlyOnce
+from worker.delivery.publish import OutputGroup
 from worker.delivery.reports import RecordsRefusedError
 from worker.process.watchdog import Watchdog
 
-METADATA = {0: "metadata of 0", 2: "metadata of 2"}
-OUTBOX = Outbox([b"k"], [b"v"], None, [], {0: 5, 2: 9}, "metadata", 3, METADATA)
-TOPICS = ("in", "scores", "dead")
-LIMITS = SizeLimits(1_000_000, 1_000_000)
 COMMITTED = [
+    "list_topics",
     "init_transactions",
     "begin_transaction",
     "produce_batch",
@@ -36,45 +31,16 @@ REFUSALS = [
     KafkaError.POLICY_VIOLATION,
     KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
 ]
-Tell = Callable[[KafkaError | None, Any], None]
-
-
-class Guards(Watchdog):
-    """Names the calls that were guarded."""
-
-    def __init__(self) -> None:
-        super().__init__(100.0)
-        self.guarded: list[str] = []
-
-    @contextmanager
-    def guard(self, call: str) -> Iterator[None]:
-        self.guarded.append(call)
-        with super().guard(call):
-            yield
-
-
-def use(producer: FakeProducer, told: Tell) -> Any:
-    producer.on_delivery = told
-    return producer
 
 
 def exactly_once(*producers: FakeProducer, watchdog: Watchdog | None = None) -> ExactlyOnce:
     made = iter(producers)
     return ExactlyOnce(
-        make_producer=lambda told: use(next(made), told),
+        destination=destination(watchdog),
+        make_producer=lambda _, told: use(next(made), told),
         replica="host-0",
-        topics=TOPICS,
-        limits=lambda: LIMITS,
-        timeout_s=5.0,
-        watchdog=watchdog or Guards(),
+        count=1,
     )
-
-
-def refusal(checkpoint: ExactlyOnce | AtLeastOnce, outbox: Outbox = OUTBOX) -> DeliveryError:
-    """What a delivery is refused with."""
-    with pytest.raises(DeliveryError) as raised:
-        checkpoint.deliver(outbox)
-    return raised.value
 
 
 def delivered_after(call: str, error: KafkaException) -> tuple[DeliveryError, FakeProducer]:
@@ -96,7 +62,7 @@ def test_one_transaction_holds_the_scores_and_the_offsets_under_the_batchs_own_m
     assert producer.offsets == [({0: 5, 2: 9}, "metadata")]
     assert producer.offset_metadata == [METADATA]
     # Those that may not honour their timeout.
-    assert watchdog.guarded == [COMMITTED[0], *COMMITTED[3:]]
+    assert watchdog.guarded == [*COMMITTED[:2], *COMMITTED[4:]]
 
 
 @pytest.mark.parametrize("call", ["send_offsets_to_transaction", "commit_transaction"])
@@ -118,7 +84,7 @@ def test_the_batch_of_a_member_that_the_group_left_behind_is_aborted(
     assert producer.calls[-2:] == [call, "abort_transaction"]
 
 
-@pytest.mark.parametrize("call", ["begin_transaction", *COMMITTED[3:]])
+@pytest.mark.parametrize("call", ["begin_transaction", *COMMITTED[4:]])
 @pytest.mark.parametrize(
     "error",
     [
@@ -184,7 +150,7 @@ def test_a_worker_without_the_right_to_its_transactional_id_says_which(call: str
         open_and_deliver(checkpoint)
 
 
-@pytest.mark.parametrize("call", ["begin_transaction", *COMMITTED[3:]])
+@pytest.mark.parametrize("call", ["begin_transaction", *COMMITTED[4:]])
 @pytest.mark.parametrize(
     "error",
     [
@@ -237,8 +203,7 @@ def test_groups_are_sent_one_after_the_other_in_one_transaction() -> None:
     groups = [OutputGroup([None], [b"1"], None, []), OutputGroup([None], [b"2"], None, [])]
     checkpoint.deliver(replace(OUTBOX, isolated_groups=groups))
     assert producer.calls == [
-        "init_transactions",
-        "begin_transaction",
+        *COMMITTED[:3],
         *["produce_batch", "poll"] * 3,
         "send_offsets_to_transaction",
         "commit_transaction",
@@ -311,7 +276,7 @@ def test_open_replaces_the_producer_without_delivering_what_it_has_queued() -> N
     checkpoint.open()
     checkpoint.open()
     checkpoint.deliver(OUTBOX)
-    assert first.calls == ["init_transactions", "purge"]
+    assert first.calls == ["list_topics", "init_transactions", "purge"]
     assert second.calls == COMMITTED
 
 
@@ -319,10 +284,12 @@ def test_until_a_producer_is_open_nothing_is_delivered() -> None:
     first, second, third = FakeProducer(), FakeProducer(), FakeProducer()
     checkpoint = exactly_once(first, second, third)
     checkpoint.open()
+    first.fail("begin_transaction", kafka_error(KafkaError._STATE))
+    assert type(refusal(checkpoint)) is OutcomeUnknownError
     second.fail("init_transactions", kafka_error(KafkaError._TIMED_OUT, retriable=True))
     with pytest.raises(KafkaException, match="_TIMED_OUT"):
         checkpoint.open()
-    assert second.calls == ["init_transactions", "purge"]
+    assert second.calls == ["list_topics", "init_transactions"]
     assert type(refusal(checkpoint)) is OutcomeUnknownError
     assert first.sent == second.sent == []
     checkpoint.open()
@@ -344,147 +311,5 @@ def test_close_delivers_nothing_and_may_be_repeated() -> None:
     checkpoint.open()
     checkpoint.close()
     checkpoint.close()
-    assert producer.calls == ["init_transactions", "purge"]
+    assert producer.calls == ["list_topics", "init_transactions", "purge"]
     assert type(refusal(checkpoint)) is OutcomeUnknownError
-
-
-class AtLeast:
-    """A checkpoint at least once, opened, on fakes; ``tell`` reports on a record."""
-
-    def __init__(self, watchdog: Watchdog | None = None) -> None:
-        self.producer = FakeProducer()
-        self.consumer = FakeConsumer({0: 100, 2: 100})
-        self.told: list[Tell] = []
-
-        def make(tell: Tell) -> Any:
-            self.told.append(tell)
-            return use(self.producer, tell)
-
-        self.checkpoint = AtLeastOnce(
-            make_producer=make,
-            consumer=cast("Any", self.consumer),
-            topics=TOPICS,
-            limits=lambda: LIMITS,
-            timeout_s=5.0,
-            watchdog=watchdog or Guards(),
-        )
-        self.checkpoint.open()
-
-    def fails_in_flush(self, *errors: KafkaError) -> None:
-        """Each of the errors is reported while the producer flushes."""
-
-        def report() -> None:
-            for error in errors:
-                self.told[-1](error, FakeMessage((0, -1001), b"v", b"k", on="scores"))
-
-        self.producer.when_flushed = report
-
-
-def test_at_least_once_commits_offsets_when_all_scores_are_acknowledged() -> None:
-    watchdog = Guards()
-    at_least = AtLeast(watchdog)
-    at_least.checkpoint.deliver(OUTBOX)
-    assert at_least.producer.calls == ["produce_batch", "flush"]
-    assert at_least.consumer.commits == [{0: 5, 2: 9}]
-    assert at_least.consumer.offset_metadata == METADATA
-    assert watchdog.guarded == ["flush", "commit"]
-
-
-def test_at_least_once_commits_nothing_while_scores_are_unacknowledged() -> None:
-    at_least = AtLeast()
-    at_least.producer.unacknowledged = 1
-    assert type(refusal(at_least.checkpoint)) is OutcomeUnknownError
-    assert at_least.consumer.commits == []
-
-
-@pytest.mark.parametrize(
-    ("errors", "kind"),
-    [
-        ([KafkaError(KafkaError._MSG_TIMED_OUT)], OutcomeUnknownError),
-        ([KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)], RecordsRefusedError),
-        (
-            [KafkaError(KafkaError.INVALID_RECORD), KafkaError(KafkaError._MSG_TIMED_OUT)],
-            OutcomeUnknownError,
-        ),
-        (
-            [KafkaError(KafkaError._MSG_TIMED_OUT), KafkaError(KafkaError.UNKNOWN, fatal=True)],
-            DeliveryFatalError,
-        ),
-    ],
-    ids=["lost", "too large", "refused and lost", "fatal"],
-)
-def test_at_least_once_commits_nothing_when_a_score_was_not_accepted(
-    errors: list[KafkaError], kind: type[DeliveryError]
-) -> None:
-    at_least = AtLeast()
-    at_least.fails_in_flush(*errors)
-    assert type(refusal(at_least.checkpoint)) is kind
-    assert at_least.consumer.commits == []
-
-
-def test_at_least_once_forgets_what_an_earlier_batch_failed_with() -> None:
-    at_least = AtLeast()
-    at_least.told[-1](KafkaError(KafkaError._MSG_TIMED_OUT), FakeMessage())
-    at_least.producer.when_flushed = lambda: at_least.told[-1](None, None)
-    at_least.checkpoint.deliver(OUTBOX)
-    assert at_least.consumer.commits == [{0: 5, 2: 9}]
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (kafka_error(KafkaError.ILLEGAL_GENERATION), BatchAbortedError),
-        (kafka_error(KafkaError.UNKNOWN_MEMBER_ID), BatchAbortedError),
-        (kafka_error(KafkaError.REBALANCE_IN_PROGRESS), BatchAbortedError),
-        (kafka_error(KafkaError._TIMED_OUT), OutcomeUnknownError),
-        (kafka_error(KafkaError.UNKNOWN, fatal=True), DeliveryFatalError),
-    ],
-    ids=lambda given: str(given.args[0].name()) if isinstance(given, KafkaException) else None,
-)
-def test_at_least_once_tells_a_refused_commit_from_one_without_an_answer(
-    error: KafkaException, kind: type[DeliveryError]
-) -> None:
-    at_least = AtLeast()
-    at_least.consumer.fail("commit", error)
-    assert type(refusal(at_least.checkpoint)) is kind
-
-
-def test_at_least_once_notices_one_partition_whose_commit_was_refused() -> None:
-    at_least = AtLeast()
-    at_least.consumer.refused_commits[2] = KafkaError.OFFSET_METADATA_TOO_LARGE
-    assert type(refusal(at_least.checkpoint)) is BatchAbortedError
-
-
-def test_at_least_once_tells_a_record_that_the_client_refuses_from_a_full_queue() -> None:
-    at_least = AtLeast()
-    at_least.producer.batch_fault = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
-    assert type(refusal(at_least.checkpoint)) is RecordsRefusedError
-    at_least.producer.batch_fault = None
-    at_least.producer.room = 0
-    assert type(refusal(at_least.checkpoint)) is BatchAbortedError
-    assert at_least.consumer.commits == []
-
-
-def test_at_least_once_open_replaces_the_producer() -> None:
-    at_least = AtLeast()
-    first, at_least.producer = at_least.producer, FakeProducer()
-    at_least.checkpoint.open()
-    assert first.calls == ["purge"]
-    at_least.checkpoint.deliver(OUTBOX)
-    assert (len(first.sent), len(at_least.producer.sent)) == (0, 1)
-    at_least.checkpoint.close()
-    assert type(refusal(at_least.checkpoint)) is OutcomeUnknownError
-
-
-def test_at_least_once_tells_which_records_of_a_refused_batch_are_written() -> None:
-    at_least = AtLeast()
-    at_least.producer.refuses = lambda sent: (
-        KafkaError.INVALID_TIMESTAMP if sent.value == b"bad" else None
-    )
-    groups = [OutputGroup([b"k"], [b"bad"], None, []), OutputGroup([b"k"], [b"good"], None, [])]
-    error = refusal(at_least.checkpoint, replace(OUTBOX, isolated_groups=groups))
-    assert isinstance(error, RecordsRefusedError)
-    assert error.others_written
-    assert [report.record for report in error.reports] == [b"bad"]
-    assert [sent.value for sent in at_least.producer.written] == [b"v", b"good"]
-    assert at_least.consumer.commits == []
