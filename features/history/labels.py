@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from base.arrays import Longs, Mask
 from features.history.layout import cut
-from features.history.namespace import Namespace, grouped, order_of
+from features.history.namespace import Namespace
+from features.values.grouping import grouped, order_of
 from features.values.hash64 import hash_ids
 
 LABEL = np.dtype(

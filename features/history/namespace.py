@@ -1,4 +1,4 @@
-"""Keys of histories and labels in an online store, and the rows of a batch by entity key."""
+"""Keys of histories and labels in an online store."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Self
 
-import numpy as np
-import pyarrow as pa
-
-from base.arrays import Longs
 from features.values.hash64 import PROCESS_KEY, fingerprint
 
 LABEL_LAYOUT = "l2"
@@ -81,20 +77,6 @@ class Namespace:
         """Prefix of the keys of an entity's labels, the same for any topic and layout."""
         digest = _digest(LABEL_LAYOUT, fingerprint(self.key))
         return f"fw:{self.feature_set}:{self.state}:labels:{entity}:{digest}:".encode()
-
-
-def grouped(entity_keys: pa.StringArray) -> tuple[list[bytes], Longs]:
-    """The distinct keys in UTF-8, and int64[N], the index of each row's key."""
-    encoded = entity_keys.dictionary_encode()
-    keys: list[bytes] = encoded.dictionary.cast(pa.binary()).to_pylist()
-    return keys, encoded.indices.to_numpy().astype(np.int64)
-
-
-def order_of(codes: Longs, count: int) -> Longs:
-    """Sort rows by code, stable within one code; codes lie in [0, count)."""
-    # numpy sorts 16 bits by radix, several times as fast.
-    narrow = codes.astype(np.uint16) if count <= 2**16 else codes
-    return np.argsort(narrow, kind="stable")
 
 
 @lru_cache(1024)

@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from base.arrays import Floats, Longs, Mask
 from features.lookups.stored_values import NEVER, decode, decode_feast, layout
 from features.store.feast import FeastView
 from features.store.protocol import Hashes, ReadResult, Row
+from features.values.grouping import grouped
 from schemas.batch import EventBatch
 
 __all__ = ["NEVER", "LookedUp", "Lookup", "LookupRequest"]
@@ -71,8 +71,7 @@ class Lookup:
 
     def keys(self, entity_keys: pa.StringArray) -> list[bytes]:
         """Keys in the store for the entity keys."""
-        prefix = self.prefix
-        return [prefix + key for key in _binary(entity_keys)]
+        return [self.prefix + key for key in entity_keys.cast(pa.binary()).to_pylist()]
 
 
 class LookedUp(NamedTuple):
@@ -100,22 +99,20 @@ class LookupRequest:
         self.hashes: list[Hashes] = []
         self._event_time = batch.event_time
         self._requested: list[_LookupKeys] = []
-        encoded: dict[str, pa.DictionaryArray] = {}
+        by_entity: dict[str, tuple[list[bytes], Longs]] = {}
         for lookup in lookups if len(batch) else ():
             entity = lookup.entity
-            if entity not in encoded:
-                encoded[entity] = batch.entity_keys[entity].dictionary_encode()
-            self._requested.append(self._request(lookup, encoded[entity]))
+            if entity not in by_entity:
+                by_entity[entity] = grouped(batch.entity_keys[entity])
+            self._requested.append(self._request(lookup, *by_entity[entity]))
         self._names = [column for lookup in lookups for column in lookup.columns]
 
-    def _request(self, lookup: Lookup, encoded: pa.DictionaryArray) -> _LookupKeys:
-        rows = encoded.indices.to_numpy()
-        unique = encoded.dictionary
+    def _request(self, lookup: Lookup, unique: list[bytes], rows: Longs) -> _LookupKeys:
         if lookup.feast is None:
             start = len(self.keys)
-            self.keys += lookup.keys(unique)
+            self.keys += [lookup.prefix + key for key in unique]
             return _LookupKeys(lookup, rows, slice(start, len(self.keys)))
-        keys = lookup.feast.keys(_binary(unique))
+        keys = lookup.feast.keys(unique)
         known = [key for key in keys if key is not None]
         self.hashes.append(Hashes(known, lookup.feast.fields(lookup.names)))
         asked = None if len(known) == len(keys) else [key is not None for key in keys]
@@ -152,13 +149,13 @@ class _LookupKeys(NamedTuple):
 
     Attributes:
         lookup: The lookup.
-        rows: int32[N], the index of each event's unique key.
+        rows: int64[N], the index of each event's unique key.
         where: Slice of the values read, or index in the hashes read.
         asked: True for each unique key that was read; None if all were.
     """
 
     lookup: Lookup
-    rows: npt.NDArray[np.int32]
+    rows: Longs
     where: slice | int
     asked: list[bool] | None = None
 
@@ -185,10 +182,5 @@ def _stale(lookup: Lookup, updated_at: Longs, event_time: Longs) -> Mask | None:
     return updated_at < event_time - lookup.max_age
 
 
-def _at(mask: Mask | None, rows: npt.NDArray[np.int32]) -> Mask | None:
+def _at(mask: Mask | None, rows: Longs) -> Mask | None:
     return None if mask is None else mask[rows]
-
-
-def _binary(keys: pa.StringArray) -> list[bytes]:
-    binary: list[bytes] = keys.view(pa.binary()).to_numpy(zero_copy_only=False).tolist()
-    return binary

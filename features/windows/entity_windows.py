@@ -9,7 +9,8 @@ import numpy as np
 
 from base.arrays import Longs
 from features.history.layout import Layout, StoredKind
-from features.history.namespace import Namespace, grouped, order_of
+from features.history.namespace import Namespace
+from features.values.grouping import grouped, order_of
 from features.windows.kernel import rows
 from features.windows.kernel.structs import NOWHERE, CompiledWindows
 from features.windows.window import Across, Aggregate, HistoryRules, Window

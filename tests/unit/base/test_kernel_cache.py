@@ -77,7 +77,8 @@ def test_kernels_are_made_of_their_own_files_alone() -> None:
         assert str(path.relative_to(ROOT)) in own, f"{path}: a kernel lies in a folder `kernel`"
         imported = _imported(path)
         # Types of arrays stand in annotations alone, which are not compiled.
-        assert imported.pop("base.arrays", set()) <= {"Bytes", "Floats", "Longs", "Mask"}, path
+        types = {"Bytes", "Floats", "Floats32", "Ints32", "Longs", "Mask"}
+        assert imported.pop("base.arrays", set()) <= types, path
         for module in imported:
             at = module.replace(".", "/")
             # The versions of Python and numpy are part of the name.

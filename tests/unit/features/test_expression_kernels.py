@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from features.expression import operations, prove_expressions
 from features.expression.operations import Text, TextNumbers
-from features.values import prove_hashes
+from features.values import grouping, prove_hashes
+from features.values.grouping import grouped
 from tests.support.interpreted import interpreted
 
 
@@ -27,7 +28,9 @@ def test_expressions_have_the_same_bits_without_compilation(
 
 def test_hashes_have_the_same_bits_without_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = prove_hashes.golden_results()
-    monkeypatch.setattr(prove_hashes, "siphash", interpreted("features.values")["siphash"].siphash)
+    kernels = interpreted("features.values")
+    monkeypatch.setattr(prove_hashes, "siphash", kernels["siphash"].siphash)
+    monkeypatch.setattr(grouping, "group_texts", kernels["groups"].group_texts)
     assert prove_hashes.golden_results() == compiled
     prove_hashes.prove_hashes()
 
@@ -42,3 +45,12 @@ def test_listed_texts_have_their_numbers(listed: list[str], texts: list[str]) ->
     valid = np.ones(len(texts), np.bool_)
     expected = [numbers.get(text, -1.0) for text in texts]
     assert TextNumbers(numbers, -1.0).of(Text(column, valid)).tolist() == expected
+
+
+@given(st.lists(TEXTS, max_size=30), st.sampled_from([1, 40]))
+def test_rows_are_grouped_by_their_texts(some: list[str], times: int) -> None:
+    texts = some * times
+    column = pa.array(["before", *texts, "behind"], pa.string()).slice(1, len(texts))
+    keys, codes = grouped(column)
+    assert keys == [text.encode() for text in dict.fromkeys(texts)]
+    assert [keys[code].decode() for code in codes.tolist()] == texts
