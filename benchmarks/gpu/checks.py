@@ -20,7 +20,7 @@ from models.reasons import TOLERANCE
 from models.sandbox.child import CUDA_TOLERANCE
 from models.training.fit import fit
 
-_TESTS_S = 120.0
+_TESTS_S = 180.0
 _PRECISION = 0.05
 """Largest difference of the average precision of two models that are worth the same."""
 _EXPLAINED = 4_000

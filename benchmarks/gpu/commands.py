@@ -18,7 +18,7 @@ from benchmarks.testbed import PIPELINE
 from models.reasons import TOLERANCE
 from models.sandbox.child import CUDA_TOLERANCE
 
-_COMMAND_S = 90.0
+_COMMAND_S = 180.0
 _HIDDEN = {"CUDA_VISIBLE_DEVICES": "-1"}
 
 

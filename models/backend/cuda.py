@@ -1,11 +1,11 @@
 """XGBoost on an NVIDIA GPU.
 
-XGBoost's wheel contains CUDA's runtime, so a machine needs the GPU's driver and nothing else. XGBoost
-copies a DMatrix to the GPU and computes there. If it finds no GPU, it computes on the CPU with only a
-warning, so it is asked for its device first.
+XGBoost's wheel contains CUDA's runtime, so a machine needs the GPU's driver and nothing else.
+XGBoost copies a DMatrix to the GPU and computes there. If it finds no GPU, it computes on the CPU
+with only a warning, so it is asked for its device first.
 
-Making the DMatrix takes 0.2-0.4 µs an event (32 features, two shared cores), and 85 µs for a single one
-(docs/explanation/decisions/0022-xgboost-alone-on-the-gpu.md).
+Making the DMatrix takes 0.2-0.4 µs an event (32 features, two shared cores), and 85 µs for a single
+one (docs/explanation/decisions/0022-xgboost-alone-on-the-gpu.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Proof of the CUDA path: a rehearsal, the end without a GPU, and faults on a driver that is a fake."""
+"""Proof of the CUDA path: a rehearsal, the end without a GPU, and faults on a fake driver."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ def test_a_rehearsal_passes_all_checks_with_the_cpu_in_place_of_the_gpu() -> Non
     assert (done.returncode, result["failures"]) == (0, {}), done.stderr
     assert result["tests"]["tests"] >= 3
     assert result["tests"]["skipped"] == 0
+    assert len(result["margins_by_batch"]) == 9
+    assert len(result["contributions_by_batch"]) == 6
     assert result["loss"]["rehearsal"]["status"] == 1
     assert result["loss"]["none"]["status"] == 2
     assert result["scores"]["events"] == result["scores"]["explained"] == 200
