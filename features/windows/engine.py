@@ -21,7 +21,7 @@ from features.windows.kernel.structs import NOWHERE, Events, Results, Stored, Tr
 from features.windows.position import WindowPosition
 from schemas.batch import EventBatch
 
-MEMBERS_AT_A_TIME = 2**14
+MEMBERS_AT_A_TIME = 2**15
 """Number of members in a portion, unless one history alone has more.
 
 Its bytes stay in the processor's cache, and a thread pool has work to share.
@@ -167,24 +167,21 @@ def _events_of(
 def ends_of(values: Sequence[bytes]) -> Longs:
     """int64[U + 1], the bytes before each of U concatenated values, and those of all."""
     ends = np.zeros(len(values) + 1, np.int64)
-    np.cumsum([len(value) for value in values], out=ends[1:])
+    np.array(list(map(len, values)), np.int64).cumsum(out=ends[1:])
     return ends
 
 
 def _stored(values: Sequence[bytes], size: int, what: str, oldest: Longs) -> Stored:
     ends = ends_of(values)
-    check_size(np.diff(ends), size, what)
+    check_size(ends[1:] - ends[:-1], size, what)
     return Stored(np.frombuffer(b"".join(values), np.uint8), ends, oldest)
 
 
 def _cut(data: Bytes, begins: Longs, lengths: Longs) -> list[tuple[int, bytes]]:
     """Indexes of the histories that have a value, and the values."""
-    view, ranges = data.data, zip(begins[:-1].tolist(), lengths.tolist(), strict=True)
-    return [
-        (of, bytes(view[begin : begin + length]))
-        for of, (begin, length) in enumerate(ranges)
-        if length != NOWHERE
-    ]
+    view, has = data.data, np.flatnonzero(lengths != NOWHERE)
+    ranges = zip(has.tolist(), begins[has].tolist(), lengths[has].tolist(), strict=True)
+    return [(of, bytes(view[begin : begin + length])) for of, begin, length in ranges]
 
 
 def _oldest(plan: EntityWindows, at: WindowPosition) -> Longs:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from base.arrays import Bytes, Longs
-from base.compiled import inner, load64
+from base.compiled import inner, load32, load64
 from features.windows.kernel import rows
+from features.windows.kernel.columns import behind
+from features.windows.kernel.members import comes_again
 from features.windows.kernel.structs import NOWHERE
+
+UNREACHED = np.iinfo(np.int64).min
+"""Time before all times."""
 
 
 @inner
@@ -16,6 +21,7 @@ def compact_members(
     begin: int,
     end: int,
     size: int,
+    first: Longs,
     oldest: Longs,
     cap: int,
     worth: int,
@@ -23,9 +29,9 @@ def compact_members(
     count: int,
     out: Bytes,
 ) -> int:
-    """Write the stored members that a later event may reach, where enough of them go.
+    """Write the stored members that a later event may reach, each once, where enough of them go.
 
-    Members that may come again stay, whatever their time. Of more members than twice the cap the
+    Members that come again stay, whatever their time. Of more members than twice the cap the
     newest stay, and one more, to know that there are others.
 
     Args:
@@ -33,6 +39,7 @@ def compact_members(
         begin: Byte at which the history begins.
         end: Byte at which it ends.
         size: Bytes of a member.
+        first: As in `Events`.
         oldest: As in `Stored`.
         cap: As in `CompiledWindows`.
         worth: As in `CompiledWindows`.
@@ -43,25 +50,37 @@ def compact_members(
     Returns:
         Number of bytes written, NOWHERE if the history stays as it is.
     """
-    all_ = (end - begin) // size
+    all_, newest, needed = (end - begin) // size, UNREACHED, count
     if all_ < worth:
         return NOWHERE
-    needed = 0
-    for place in range(count):
-        needed += _is_needed(oldest, members[rows.PARTITION, place], members[rows.TIME, place])
+    for partition in range(len(oldest)):
+        newest = max(newest, oldest[partition])
+    for place in range(behind(members, rows.TIME, count, newest)):
+        needed -= not _is_needed(oldest, members[rows.PARTITION, place], members[rows.TIME, place])
     excess = needed - cap - 1 if needed > 2 * cap else 0
-    # Members that come again, and repeated ones, are not among ``count``; most histories have none.
-    gone = count - needed + excess
-    if gone < max(all_ - gone, worth):
+    if not _is_worth(all_, needed - excess, worth):
         return NOWHERE
-    removed = np.zeros(all_, np.uint8)
+    removed, staying = np.ones(all_, np.uint8), 0
     for place in range(count):
-        if not _is_needed(oldest, members[rows.PARTITION, place], members[rows.TIME, place]):
-            removed[members[rows.SOURCE, place]] = 1
-        elif excess:
-            removed[members[rows.SOURCE, place]] = 1
-            excess -= 1
+        if _is_needed(oldest, members[rows.PARTITION, place], members[rows.TIME, place]):
+            if excess:
+                excess -= 1
+            else:
+                removed[members[rows.SOURCE, place]] = 0
+    for source in range(all_):
+        at = begin + source * size
+        if comes_again(first, load32(data, at), load64(data, at + rows.AT_OFFSET)):
+            removed[source] = 0
+        staying += removed[source] == 0
+    if not _is_worth(all_, staying, worth):
+        return NOWHERE
     return _copy_others(data, begin, size, removed, out)
+
+
+@inner
+def _is_worth(all_: int, staying: int, worth: int) -> bool:
+    """True if enough of all items go: a compaction writes those that stay."""
+    return all_ - staying >= max(staying, worth)
 
 
 @inner
@@ -80,12 +99,12 @@ def compact_labels(data: Bytes, begin: int, end: int, oldest: int, worth: int, o
     all_ = (end - begin) // rows.LABEL_SIZE
     if all_ < worth:
         return NOWHERE
-    removed, gone = np.zeros(all_, np.uint8), 0
+    removed, staying = np.zeros(all_, np.uint8), all_
     for index in range(all_):
         if load64(data, begin + index * rows.LABEL_SIZE + rows.AT_TIME) <= oldest:
             removed[index] = 1
-            gone += 1
-    if gone < max(all_ - gone, worth):
+            staying -= 1
+    if not _is_worth(all_, staying, worth):
         return NOWHERE
     return _copy_others(data, begin, rows.LABEL_SIZE, removed, out)
 

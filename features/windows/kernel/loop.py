@@ -58,6 +58,7 @@ def compute(
             begin,
             end,
             plan.size,
+            events.first,
             stored.oldest,
             plan.cap,
             plan.worth,

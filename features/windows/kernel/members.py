@@ -28,7 +28,7 @@ def read(
     for source in range((end - begin) // size):
         at = begin + source * size
         partition, offset = load32(data, at), load64(data, at + rows.AT_OFFSET)
-        if 0 <= partition < len(first) and offset >= first[partition]:
+        if comes_again(first, partition, offset):
             continue
         members[rows.TIME, count] = load64(data, at + rows.AT_TIME)
         members[rows.PARTITION, count] = partition
@@ -45,6 +45,12 @@ def read(
             in_order = False
         count += 1
     return count if in_order else _sort_once(members, count)
+
+
+@inner
+def comes_again(first: Longs, partition: int, offset: int) -> bool:
+    """True for a stored member that is in the batch or behind it in the log."""
+    return 0 <= partition < len(first) and offset >= first[partition]
 
 
 @inner
