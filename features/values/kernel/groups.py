@@ -49,8 +49,9 @@ def group_texts(ends: Ints32, data: Bytes, table: Longs, firsts: Longs, codes: L
 def _is_equal(ends: Ints32, data: Bytes, one: int, other: int) -> bool:
     begin, other_begin = ends[one], ends[other]
     length = ends[one + 1] - begin
+    if ends[other + 1] - other_begin != length:
+        return False
     place = 0
-    if ends[other + 1] - other_begin == length:
-        while place < length and data[begin + place] == data[other_begin + place]:
-            place += 1
+    while place < length and data[begin + place] == data[other_begin + place]:
+        place += 1
     return bool(place == length)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from features.expression import operations, prove_expressions
@@ -47,6 +47,7 @@ def test_listed_texts_have_their_numbers(listed: list[str], texts: list[str]) ->
     assert TextNumbers(numbers, -1.0).of(Text(column, valid)).tolist() == expected
 
 
+@example(["a", ""], 1)
 @given(st.lists(TEXTS, max_size=30), st.sampled_from([1, 40]))
 def test_rows_are_grouped_by_their_texts(some: list[str], times: int) -> None:
     texts = some * times
