@@ -11,7 +11,7 @@ import pyarrow as pa
 from base.arrays import Bytes
 from schemas.avro.kernel.structs import Bodies, Values
 from schemas.avro.paths import Target
-from schemas.avro.program import Program
+from schemas.avro.program import DecoderProgram
 from schemas.avro.steps import Fault, Step
 from schemas.batch import Column, Kind
 
@@ -31,7 +31,7 @@ class BodyReader:
         texts = [item.slot for item in targets if item.type.kind is Kind.STRING]
         self._types = [(item.path, item.type.kind, item.type.scale) for item in targets]
         self._max_items = max_items
-        self._program = Program(len(targets), texts)
+        self._program = DecoderProgram(len(targets), texts)
 
     def add(self, steps: Sequence[Step]) -> int:
         """Return the entry of a writer schema with these steps."""

@@ -8,7 +8,7 @@ from base.compiled import prove
 from schemas.avro.kernel import codes
 from schemas.avro.kernel.frames import OTHER, read_ids
 from schemas.avro.kernel.structs import Bodies
-from schemas.avro.program import Program
+from schemas.avro.program import DecoderProgram
 from schemas.avro.steps import (
     INT_MAX,
     INT_MIN,
@@ -67,7 +67,7 @@ def prove_decoder() -> None:
 
 def golden_results() -> bytes:
     """Results for framed values: whole, cut off at each byte, and with each byte changed."""
-    program = Program(_SLOTS, _TEXT_SLOTS)
+    program = DecoderProgram(_SLOTS, _TEXT_SLOTS)
     entry = program.add([step for step, _ in _STEPS])
     good = b"\0\0\0\0\1" + b"".join(body for _, body in _STEPS)
     values = [good, *(good[:end] for end in range(len(good))), good + b"\0", good + bytes(200)]

@@ -14,7 +14,7 @@ from schemas.avro.kernel.structs import Bodies, BodyLimits, Instructions, Values
 from schemas.avro.steps import Constant, Fault, Step
 
 
-class Program:
+class DecoderProgram:
     """Instructions for the bodies of any number of writer schemas.
 
     Attributes:

@@ -15,7 +15,7 @@ from base.errors import ErrorCode, RecordError
 from schemas.avro import steps as plan
 from schemas.avro.kernel.codes import UNBOUNDED
 from schemas.avro.kernel.structs import Bodies, Values
-from schemas.avro.program import Program
+from schemas.avro.program import DecoderProgram
 from schemas.avro.resolution import skip_value
 from schemas.avro.steps import Step
 from schemas.avro.types import Field, Type
@@ -53,7 +53,7 @@ class BlockReader:
         steps = layout.steps(tree, "")
         self._prefixes = layout.prefixes
         self._slots = layout.slots
-        self._program = Program(len(self._prefixes))
+        self._program = DecoderProgram(len(self._prefixes))
         self._reading = self._program.add(steps, whole=False)
         self._passing = self._program.add(skip_value(tree, ""), whole=False)
         schema = FastavroSchema(layout.record(), decimals)

@@ -17,7 +17,7 @@ SEEDS = {
     "compaction by length": 6,
     "compaction takes what comes again for members": 2,
 }
-CASES = 400
+CASES = 2_000
 """A bug that needs more has not been found."""
 
 

@@ -11,7 +11,7 @@ import fastavro
 from base.errors import ConfigurationError
 from schemas.avro.encode.fields import Constant, Fields, Options, shape
 from schemas.avro.encode.nodes import Node, RecordNode, encode_value
-from schemas.avro.encode.program import Program
+from schemas.avro.encode.program import EncoderProgram
 from schemas.avro.encode.schema import build, walk
 
 _MOST_PROGRAMS: Final = 32
@@ -47,7 +47,7 @@ class RecordEncoder:
         self._prefix = prefix
         self._root = root
         self._nodes = {node.path: node for node in walk(root, items=True)}
-        self._programs: dict[Hashable, Program] = {}
+        self._programs: dict[Hashable, EncoderProgram] = {}
 
     def constant(self, path: str, value: Any) -> Constant:
         """Encode one value for all records, as fastavro encodes it for the field at ``path``."""
@@ -76,10 +76,10 @@ class RecordEncoder:
         joined = data.tobytes()
         return [joined[start:end] for start, end in pairwise(bounds.tolist())]
 
-    def _program(self, fields: Fields) -> Program:
+    def _program(self, fields: Fields) -> EncoderProgram:
         key = shape(fields)
         if key not in self._programs:
-            program = Program(self._prefix)
+            program = EncoderProgram(self._prefix)
             self._root.write(program, fields)
             if len(self._programs) == _MOST_PROGRAMS:
                 self._programs.clear()

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from base.arrays import Mask, text_parts
 from base.errors import ConfigurationError
 from schemas.avro.encode.kernel.instructions import DECIMAL, FIXED, MOST_LENGTH, MOST_LONG, WHOLE
-from schemas.avro.encode.program import Program, Read
+from schemas.avro.encode.program import EncoderProgram, Read
 from schemas.batch import Column, Kind
 
 # Microseconds in one unit of the logical type. A time of day is no instant: it stays a LONG.
@@ -29,7 +29,7 @@ _NANOSECOND_TIMES = {"timestamp-nanos", "local-timestamp-nanos"}
 _INT = np.iinfo(np.int32)
 _LONG = np.iinfo(np.int64)
 
-Write: TypeAlias = Callable[[Program, str, int], object]
+Write: TypeAlias = Callable[[EncoderProgram, str, int], object]
 Held: TypeAlias = Callable[[Column], tuple[Any, Mask | None]]
 
 
@@ -82,7 +82,7 @@ def _write(
     return lambda program, path, _: program.values(operation, path, operands, room, problem, read)
 
 
-def _write_string(program: Program, path: str, _: int) -> None:
+def _write_string(program: EncoderProgram, path: str, _: int) -> None:
     program.text(path, lambda field: text_parts(field.values), prefixed=True)
 
 
@@ -163,7 +163,7 @@ def _decimal(schema: Mapping[str, Any]) -> LeafType:
     limit = min(10**precision, 2**63)
     problem = f"is a decimal of precision {precision}, and a value is larger"
 
-    def write(program: Program, path: str, digits: int) -> None:
+    def write(program: EncoderProgram, path: str, digits: int) -> None:
         if digits > scale:
             raise ConfigurationError(
                 f"field {path!r} has {scale} digits after the point, and the column {digits}"

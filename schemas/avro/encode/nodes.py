@@ -16,7 +16,7 @@ from base.errors import ConfigurationError
 from schemas.avro.encode.fields import Chosen, Constant, Fields, Filled, ListOf, VectorOf
 from schemas.avro.encode.kernel.instructions import MOST_LENGTH, WHOLE
 from schemas.avro.encode.leaf import LeafType
-from schemas.avro.encode.program import Program
+from schemas.avro.encode.program import EncoderProgram
 from schemas.batch import Column
 
 Schema = Any
@@ -43,7 +43,7 @@ class Node:
         """Return True if a value is given for this field, or for one inside it."""
         return self.path in fields
 
-    def write(self, program: Program, fields: Fields) -> None:
+    def write(self, program: EncoderProgram, fields: Fields) -> None:
         """Append what writes this field."""
         path, value = self.path, fields.get(self.path)
         match value:
@@ -68,7 +68,7 @@ class LeafNode(Node):
 
     type: LeafType
 
-    def write(self, program: Program, fields: Fields) -> None:
+    def write(self, program: EncoderProgram, fields: Fields) -> None:
         """Append what writes a column, whose nulls become the union's null, or encoded values."""
         path, column = self.path, fields.get(self.path)
         if not isinstance(column, Column | Filled):
@@ -99,7 +99,7 @@ class ArrayNode(Node):
     item: Node
     paths: frozenset[str] = field(repr=False)
 
-    def write(self, program: Program, fields: Fields) -> None:
+    def write(self, program: EncoderProgram, fields: Fields) -> None:
         """Append what writes a block of items behind its number; no block stands for no items."""
         match fields.get(self.path):
             case ListOf() as lists:
@@ -114,14 +114,14 @@ class ArrayNode(Node):
                 return
         program.constant(b"\x00")
 
-    def _write_items(self, program: Program, lists: ListOf) -> None:
+    def _write_items(self, program: EncoderProgram, lists: ListOf) -> None:
         path = self.path
         if unknown := sorted(lists.items.keys() - self.paths):
             raise ConfigurationError(
                 f"field {path!r} takes {', '.join(sorted(self.paths))}, not {unknown[0]!r}"
             )
         if lists.counts.any():
-            items = Program()
+            items = EncoderProgram()
             self.item.write(items, lists.items)
             counts = attrgetter("counts")
             jump = program.skip(path, counts, b"")
@@ -145,7 +145,7 @@ class RecordNode(Node):
     def given(self, fields: Collection[str]) -> bool:
         return self.path in fields or not self.paths.isdisjoint(fields)
 
-    def write(self, program: Program, fields: Fields) -> None:
+    def write(self, program: EncoderProgram, fields: Fields) -> None:
         """Append what writes the fields one by one, or encoded values of the whole record."""
         if self.path in fields or (self.branch and not self.given(fields)):
             Node.write(self, program, fields)

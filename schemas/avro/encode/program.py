@@ -20,7 +20,7 @@ Read: TypeAlias = Callable[[Any], Any]
 Instruction: TypeAlias = list[int]
 
 
-class Program:
+class EncoderProgram:
     """Program that writes records; the nodes of a schema append to it, field by field.
 
     Args:
