@@ -23,6 +23,7 @@ LABELS = {
     "segment",
     "decision",
     "flag",
+    "generation",
     "outcome",
     "stage",
     "partition",
