@@ -15,7 +15,6 @@ DECLARED = {
 }
 # Labels with a bounded number of values: none of them names an entity's key or an event.
 LABELS = {
-    "generation",
     "setting",
     "entity",
     "model",
