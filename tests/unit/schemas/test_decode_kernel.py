@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import pytest
 
 from base.errors import ConfigurationError
@@ -50,6 +51,7 @@ def test_another_result_than_the_golden_one_refuses_the_start(
         golden.prove_decoder()
 
 
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 @pytest.mark.parametrize("framed", [True, False])
 def test_the_proof_compiles_all_that_is_used(framed: bool) -> None:
     golden.prove_decoder()
