@@ -10,7 +10,7 @@ from base.compiled import prove
 from features.values.grouping import grouped
 from features.values.kernel.siphash import siphash
 
-_EXPECTED = "b4eebf5c4f72221196f99f83fe92dec58f4f92986302d7b8939e376471d2664b"
+_EXPECTED = "8d2c984bf2c2982f19b0d344b8d5b054f9d71ac0d62182cdb627b076ffaccb7b"
 
 
 def prove_hashes() -> None:

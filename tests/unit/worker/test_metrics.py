@@ -22,6 +22,7 @@ LABELS = {
     "segment",
     "decision",
     "flag",
+    "generation",
     "outcome",
     "stage",
     "partition",
