@@ -52,7 +52,7 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(INSTALL) $(if $(WHEELS),--no-index --find-links $(WHEELS)) --require-hashes -r $<
 	@$(INSTALL) --no-deps --no-build-isolation -e .
-	@echo "Compiling the kernels: some 15 seconds, once." >&2
+	@echo "Compiling the kernels: some 20 seconds, once." >&2
 	@$(BIN)/python -m worker.warm_up >&2 || \
 		echo "The kernels are not compiled: the first start compiles them, and says why it cannot." >&2
 	@touch $@

@@ -38,7 +38,7 @@ def warm_up() -> None:
         remedy = f"set {CACHE_VARIABLE} to a folder that this user may write to"
         log.warning("kernels_not_kept", reason="each start compiles them", remedy=remedy)
     elif not any(FOLDER.iterdir()):
-        log.info("compiling_kernels", folder=str(FOLDER), remedy="wait some 15 seconds, once")
+        log.info("compiling_kernels", folder=str(FOLDER), remedy="wait some 20 seconds, once")
     for prove in _KERNELS:
         prove()
     log.info("kernels_ready", seconds=round(time.monotonic() - began, 3))

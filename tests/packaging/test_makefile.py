@@ -75,7 +75,7 @@ def test_help_lists_every_target() -> None:
 def test_install_makes_the_environment_from_the_lock_once(clone: Path) -> None:
     installed = make(clone, "install")
     assert installed.returncode == 0
-    assert installed.stderr.endswith("Compiling the kernels: some 15 seconds, once.\n")
+    assert installed.stderr.endswith("Compiling the kernels: some 20 seconds, once.\n")
     first = calls(clone)
     assert first[0] == "system-python -m venv --clear .venv"
     assert "--require-hashes -r locks/cpu.txt" in first[1]
