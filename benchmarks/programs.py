@@ -150,7 +150,8 @@ class Program:
     ) -> None:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)
-            self._process.wait(_DRAIN_S)
+        # One that has ended by itself too: it leaves its pipe open until then.
+        self._process.wait(_DRAIN_S)
 
 
 class Worker(Program):

@@ -54,6 +54,7 @@ import redis.clients.jedis.Jedis;
 public final class KafkaStreamsPeer {
     private static final int PREFIX_BYTES = 5;
     private static final int FEATURES = 32;
+    private static final int[] ALL_TREES = {0, 0};
 
     public static void main(String[] arguments) throws Exception {
         JsonNode task =
@@ -124,7 +125,8 @@ public final class KafkaStreamsPeer {
                 return defaults;
             }
             double[] values = new double[defaults.length];
-            ByteBuffer.wrap(stored).order(ByteOrder.LITTLE_ENDIAN).position(8).asDoubleBuffer().get(values);
+            ByteBuffer body = ByteBuffer.wrap(stored).order(ByteOrder.LITTLE_ENDIAN).position(8);
+            body.asDoubleBuffer().get(values);
             return values;
         }
     }
@@ -157,8 +159,11 @@ public final class KafkaStreamsPeer {
             merchant = new Lookup(task.get("lookups").get(1));
             redis = new Jedis(URI.create(task.get("redis_url").asText()));
             vector = new HashMap<>();
-            score.get("vector").properties().forEach(e -> vector.put(e.getKey(), e.getValue().asInt()));
-            scorePrefix = ByteBuffer.allocate(PREFIX_BYTES).put((byte) 0).putInt(score.get("schema_id").asInt()).array();
+            score.get("vector")
+                    .properties()
+                    .forEach(entry -> vector.put(entry.getKey(), entry.getValue().asInt()));
+            int schemaId = score.get("schema_id").asInt();
+            scorePrefix = ByteBuffer.allocate(PREFIX_BYTES).put((byte) 0).putInt(schemaId).array();
             try {
                 booster = XGBoost.loadModel(task.get("model_file").asText());
                 booster.setParam("nthread", 1);
@@ -190,22 +195,38 @@ public final class KafkaStreamsPeer {
         }
 
         private byte[] score(byte[] value) throws XGBoostError, IOException {
-            decoder = DecoderFactory.get().binaryDecoder(value, PREFIX_BYTES, value.length - PREFIX_BYTES, decoder);
+            int length = value.length - PREFIX_BYTES;
+            decoder = DecoderFactory.get().binaryDecoder(value, PREFIX_BYTES, length, decoder);
             GenericRecord event = reader.read(null, decoder);
-            List<byte[]> stored = redis.mget(card.key(event.get("customer_id")), merchant.key(event.get("merchant_id")));
-            float[] row = features(event, card.values(stored.get(0)), merchant.values(stored.get(1)));
-            float margin = booster.inplace_predict(row, 1, FEATURES, Float.NaN, new int[] {0, 0}, Booster.PredictionType.kMargin, null)[0][0];
+            List<byte[]> stored =
+                    redis.mget(
+                            card.key(event.get("customer_id")),
+                            merchant.key(event.get("merchant_id")));
+            byte[] ofCard = stored.get(0);
+            byte[] ofMerchant = stored.get(1);
+            float[] row = features(event, card.values(ofCard), merchant.values(ofMerchant));
+            float[][] margins =
+                    booster.inplace_predict(
+                            row,
+                            1,
+                            FEATURES,
+                            Float.NaN,
+                            ALL_TREES,
+                            Booster.PredictionType.kMargin,
+                            null);
             List<String> flags = new ArrayList<>();
-            if (stored.get(0) == null) {
+            if (ofCard == null) {
                 flags.add(card.flag);
             }
-            if (stored.get(1) == null) {
+            if (ofMerchant == null) {
                 flags.add(merchant.flag);
             }
-            return written(event, row, margin, flags);
+            return written(event, row, margins[0][0], flags);
         }
 
-        private byte[] written(GenericRecord event, float[] row, float margin, List<String> flags) throws IOException {
+        private byte[] written(
+                GenericRecord event, float[] row, float margin, List<String> flags)
+                throws IOException {
             double probability = 1.0 / (1.0 + Math.exp(-(double) margin));
             GenericRecord model = new GenericData.Record(scoreSchema.getField("model").schema());
             model.put("name", score.get("model_name").asText());
@@ -224,7 +245,7 @@ public final class KafkaStreamsPeer {
             record.put("score", probability);
             record.put("margin", margin);
             record.put("reasons", List.of());
-            for (String name : new String[] {"segment", "policy_version", "feature_set", "device"}) {
+            for (String name : List.of("segment", "policy_version", "feature_set", "device")) {
                 record.put(name, score.get(name).asText());
             }
             record.put("model", model);
@@ -278,7 +299,9 @@ public final class KafkaStreamsPeer {
                     bit(night),
                     code(channel, "pos", "ecom", "atm", "other"),
                     code(event.get("currency").toString(), "EUR", "USD", "GBP", "CHF"),
-                    country == null ? Double.NaN : code(country.toString(), "DE", "FR", "NL", "GB", "US", "CH"),
+                    country == null
+                            ? Double.NaN
+                            : code(country.toString(), "DE", "FR", "NL", "GB", "US", "CH"),
                     bit(ecom),
                     bit(cash),
                     country == null ? Double.NaN : bit(!country.toString().equals("DE")),

@@ -66,6 +66,7 @@ def test_the_999th_of_thousand_needs_ten_thousand_events() -> None:
 
 def test_a_program_whose_last_events_wait_longest_falls_behind() -> None:
     assert not latency_of([run_of(*range(0, 1000, 10))]).kept_up
+    assert not latency_of([run_of(*range(7_500, 12_500, 50))]).kept_up, "from the warm-up on"
     assert latency_of([run_of(*range(0, 200, 2))]).kept_up
     assert latency_of([run_of(*[900.0] * 100)]).kept_up, "slow throughout, as on a cold broker"
 
