@@ -19,7 +19,6 @@ from tools.embedded.topic_admin import create_topics
 
 BARE = COPYING
 """Program that the others are compared with: at these rates the bare loop of a transaction."""
-GUARANTEES: tuple[Guarantee, ...] = ("exactly_once", "at_least_once")
 
 Prepare = Callable[[str, Run], Run]
 """Called with the program's name and its run before the start; returns the run to start."""
@@ -41,7 +40,6 @@ class Cases:
         events: Events to play.
         plan: Rounds and loads.
         prepare: Prepares each run.
-        guarantees: Guarantees of the runs on a warm broker.
     """
 
     testbed: Testbed
@@ -49,7 +47,6 @@ class Cases:
     events: Events
     plan: Plan
     prepare: Prepare = as_it_is
-    guarantees: Sequence[Guarantee] = GUARANTEES
     _agreement: Agreement = field(default_factory=Agreement)
 
     def measure_warm(self) -> list[Case]:
@@ -65,11 +62,11 @@ class Cases:
         self.run(BARE, Run("warm"), [plan.warm])
         seen: dict[tuple[Guarantee, Pace], dict[str, list[Observed]]] = {
             (guarantee, pace): {program: [] for program in self.programs}
-            for guarantee in self.guarantees
+            for guarantee in plan.guarantees
             for pace in plan.paces
         }
         for number in range(1, plan.rounds + 1):
-            for guarantee in self.guarantees:
+            for guarantee in plan.guarantees:
                 for program in self.programs:
                     run = Run(f"{program}-{guarantee}-{number}", guarantee=guarantee)
                     found = self.run(program, run, plan.paces)

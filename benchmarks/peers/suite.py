@@ -34,7 +34,7 @@ ROUNDS = 3
 FULL = Span(10.0, 15.0)
 """Durations of a run: a Java program is slower in its first seconds."""
 QUICK = Span(0.5, 3.0)
-PLAN = Plan(paces=(Pace(100, 20.0, 10.0), Pace(1000, 15.0, 10.0)))
+PLAN = Plan(paces=(Pace(100, 20.0, 10.0), Pace(1000, 15.0, 10.0)), guarantees=("exactly_once",))
 COMMIT_S = {"throughput": 1.0, "latency": 0.05}
 """Seconds between the commits of the peers: seldom for throughput, often for latency."""
 
@@ -66,7 +66,7 @@ def _measure(folder: Path, events: int | None) -> dict[str, Any]:
         runs = alternate(testbed, at_full_load, rounds, span)
         at_rates = {**_programs(classpath, COMMIT_S["latency"]), BARE: rival("pass_through")}
         played = payments(testbed.feature_set, plan.events)
-        cases = Cases(testbed, at_rates, played, plan, guarantees=("exactly_once",)).measure_warm()
+        cases = Cases(testbed, at_rates, played, plan).measure_warm()
         rates = summarise(runs, BASE)
         return {
             "suite": "peers",
