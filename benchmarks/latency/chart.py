@@ -23,8 +23,9 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
             panels.setdefault((pipeline, case["guarantee"]), []).append(case)
     # The same values give the same file.
     with mpl.rc_context({"svg.hashsalt": "fraud-worker", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(10, 7.5), layout="constrained")
-        grid = figure.subplots(2, 2, sharex=True, sharey=True).flat
+        rows = -(-len(panels) // 2)
+        figure = Figure(figsize=(10, 0.5 + 3.5 * rows), layout="constrained")
+        grid = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False).flat
         for axes, ((pipeline, guarantee), cases) in zip(grid, panels.items(), strict=True):
             _lines(axes, cases)
             axes.set_title(f"{pipeline}, {guarantee.replace('_', ' ')}", fontsize="small")
