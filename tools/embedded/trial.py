@@ -52,7 +52,7 @@ def transact(bootstrap: str, seconds: float) -> int:
 
 def _produce_and_read(bootstrap: str, seconds: float, ended: threading.Event) -> int:
     options = {"bootstrap.servers": bootstrap, "log_level": 0}
-    producer = Producer({**options, "enable.idempotence": True, "linger.ms": 0})
+    producer = Producer({**options, "linger.ms": 0})
     consumer = Consumer(
         {**options, "group.id": "trial-reader", "isolation.level": "read_committed"}
     )
