@@ -109,7 +109,7 @@ def open_testbed(folder: Path, events: int) -> Iterator[Testbed]:
         with ThreadPoolExecutor(1) as pool:
             filled = pool.submit(play, kafka.bootstrap, INPUT_TOPIC, _payments(feature_set, events))
             store = RedisStore(valkey.url)
-            _load(folder, feature_set, store)
+            load_lookups(folder, feature_set, store, population.CARDS)
             bundle = _train(folder / "model", feature_set, store)
             store.close()
             filled.result()
@@ -155,9 +155,10 @@ def enriched_payments(
     return batch, enrich(feature_set, batch, store)
 
 
-def _load(folder: Path, feature_set: FeatureSet, store: RedisStore) -> None:
+def load_lookups(folder: Path, feature_set: FeatureSet, store: OnlineStore, cards: int) -> None:
+    """Load the profiles of ``cards`` cards and of all merchants, by files in ``folder``."""
     tables = {
-        "card_profile": population.card_profiles(population.CARDS),
+        "card_profile": population.card_profiles(cards),
         "merchant_profile": population.merchant_profiles(population.MERCHANTS),
     }
     for name, table in tables.items():

@@ -13,9 +13,8 @@ import pyarrow.parquet as pq
 from base.arrays import Floats32, Longs
 from benchmarks import population
 from benchmarks.models.policies import write_explaining
-from benchmarks.testbed import PIPELINE, enriched_payments, note
+from benchmarks.testbed import PIPELINE, enriched_payments, load_lookups, note
 from features.definition import load_feature_set
-from features.loading.lookup_files import load_lookup
 from features.store.memory import MemoryStore
 from models.bundle import Bundle, load_bundle, write_bundle
 from models.training.fit import fit
@@ -75,14 +74,7 @@ def make_material(folder: Path, size: Size, threads: int) -> Material:
     """Compute the features and train the models, in ``folder``."""
     feature_set = load_feature_set(PIPELINE / "features.yaml")
     store = MemoryStore()
-    tables = {
-        "card_profile": population.card_profiles(size.cards),
-        "merchant_profile": population.merchant_profiles(population.MERCHANTS),
-    }
-    for name, table in tables.items():
-        path = folder / f"{name}.parquet"
-        pq.write_table(table, path)
-        load_lookup(feature_set, name, path, store)
+    load_lookups(folder, feature_set, store, size.cards)
     _, early = enriched_payments(feature_set, store, 0, size.training)
     _, later = enriched_payments(feature_set, store, size.training, size.rows)
     labels = population.labels(early.matrix, feature_set.names)

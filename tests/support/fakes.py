@@ -390,9 +390,8 @@ class FakeProducer:
         self._called("init_transactions")
 
     def begin_transaction(self) -> None:
-        assert not self._uncommitted
         self._called("begin_transaction")
-        if self.refused:
+        if self._uncommitted or self.refused:
             raise kafka_error(KafkaError._STATE)
 
     def produce_batch(self, topic: str, messages: list[dict[str, Any]]) -> int:

@@ -22,8 +22,6 @@ from worker.process.watchdog import Watchdog
 log = structlog.get_logger(__name__)
 
 _NOT_ALLOWED = (
-    # The client says only this where the broker refused an earlier call of the transaction.
-    KafkaError._STATE,  # noqa: SLF001 - confluent_kafka has no public name for it
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,

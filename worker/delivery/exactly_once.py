@@ -136,11 +136,12 @@ class ExactlyOnce:
     def _failed(self, channel: Channel, error: KafkaException) -> DeliveryError:
         reason: KafkaError = error.args[0]
         producer, reports = channel.producer, channel.reports
-        if _is_final(reason):
-            return self._final("the transaction was refused permanently", reason)
         if reason.code() == KafkaError._STATE:  # noqa: SLF001 - confluent_kafka has no public name for it
             # A refusal may have caused the state, and be reported after it.
             producer.poll(_POLL_S)
+            reason = _cause_of_state(producer, reason)
+        if _is_final(reason):
+            return self._final("the transaction was refused permanently", reason)
         if reason.code() in REFUSED_CODES or reports.refusals:
             # The abort calls back with the reports that are still missing.
             self._abort(producer)
@@ -176,6 +177,19 @@ class ExactlyOnce:
                 "with kafka.group and a slash: `fraud-worker check` prints the prefix"
             )
         return DeliveryFatalError(f"{what}: {reason}")
+
+
+def _cause_of_state(producer: Producer, state: KafkaError) -> KafkaError:
+    """The error that made a transaction fail while another call waited.
+
+    None can begin in a failed one: the client answers with its error, and asks no broker.
+    """
+    try:
+        producer.begin_transaction()
+    except KafkaException as error:
+        cause: KafkaError = error.args[0]
+        return cause
+    return state
 
 
 def _is_final(reason: KafkaError) -> bool:

@@ -46,6 +46,7 @@ from models.policy import Rules, load_policy
 from models.reasons import Reasons
 from models.training.fit import fit
 from schemas.batch import EventBatch, Records
+from tests.support.benchmark_results import MACHINE
 
 TREES = 5
 EVENTS = 1_000
@@ -307,13 +308,7 @@ def result(devices: tuple[str, ...] = ("cpu",)) -> dict[str, Any]:
     found = {
         "suite": "models",
         "date": "2026-11-25",
-        "machine": {
-            "processor": "P",
-            "usable_cores": 2,
-            "memory_gib": 1.0,
-            "system": "S",
-            "versions": {"python": "3"},
-        },
+        "machine": MACHINE,
         "gpu": "H" if "cuda" in devices else None,
         "no_gpu": None if "cuda" in devices else "no GPU on this machine that XGBoost can use (x)",
         "setting": {

@@ -23,6 +23,7 @@ from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
+from tests.support.benchmark_results import MACHINE
 
 START = datetime(2018, 4, 1)  # noqa: DTZ001 - as the Handbook's file has them
 
@@ -160,13 +161,7 @@ def result() -> dict[str, Any]:
     return {
         "suite": "features",
         "date": "2026-11-24",
-        "machine": {
-            "processor": "P",
-            "usable_cores": 2,
-            "memory_gib": 1.0,
-            "system": "S",
-            "versions": {"python": "3"},
-        },
+        "machine": MACHINE,
         "setting": {
             "source": "simulated",
             "history_days": 38,

@@ -19,6 +19,7 @@ from benchmarks.latency.suite import HANDBOOK, LOOKUPS, last_line
 from benchmarks.programs import RunError
 from benchmarks.testbed import PIPELINE
 from features.definition import load_feature_set
+from tests.support.benchmark_results import MACHINE
 
 MS = 1_000_000
 
@@ -102,13 +103,7 @@ def result() -> dict[str, Any]:
     other = {**case, "guarantee": "at_least_once"}
     return {
         "date": "2026-11-30",
-        "machine": {
-            "processor": "P",
-            "usable_cores": 2,
-            "memory_gib": 1.0,
-            "system": "S",
-            "versions": {"python": "3"},
-        },
+        "machine": MACHINE,
         "setting": {
             "partitions": 4,
             "rounds": 2,

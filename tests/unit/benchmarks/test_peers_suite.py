@@ -15,6 +15,7 @@ from benchmarks.rivals import parts
 from benchmarks.rivals.task import READY
 from benchmarks.summary import summarise
 from benchmarks.throughput import Measured
+from tests.support.benchmark_results import MACHINE
 from tools.embedded.artifacts import read_list
 from tools.embedded.kafka import VERSION
 
@@ -25,13 +26,7 @@ def test_a_result_is_written_down() -> None:
     observed = {name: [Observed(np.array([9.0]), 0, 100.0)] for name in (*names, BARE)}
     result = {
         "date": "2026-11-30",
-        "machine": {
-            "processor": "P",
-            "usable_cores": 2,
-            "memory_gib": 1.0,
-            "system": "S",
-            "versions": {"python": "3"},
-        },
+        "machine": MACHINE,
         "setting": {
             "partitions": 4,
             "features": 32,

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.soak import load, suite
 from benchmarks.soak.slope import BLOCKS, block_means, slope_of
+from tests.support.benchmark_results import MACHINE
 
 
 def samples(resident: list[float]) -> list[suite.Sample]:
@@ -62,13 +63,7 @@ def test_figures_are_for_an_hour() -> None:
 def test_a_result_is_written_down() -> None:
     result = {
         "date": "2026-11-30",
-        "machine": {
-            "processor": "P",
-            "usable_cores": 2,
-            "memory_gib": 1.0,
-            "system": "S",
-            "versions": {"python": "3"},
-        },
+        "machine": MACHINE,
         "memory": suite.figures(samples([300.0 + second / 60 for second in range(601)])),
     }
     page = "\n".join(suite.soak(result, "2026-11-30-soak.json"))

@@ -242,6 +242,25 @@ def test_a_commit_without_permission_names_the_remedy(code: int) -> None:
     assert "allow this worker's user" in str(refused)
 
 
+def test_a_call_refused_for_the_state_of_the_transaction_has_the_transactions_own_error() -> None:
+    own = kafka_error(KafkaError.TOPIC_AUTHORIZATION_FAILED, txn_requires_abort=True)
+
+    class Failing(FakeProducer):
+        """Its transaction fails while the offsets are sent."""
+
+        def send_offsets_to_transaction(self, *_: object) -> None:
+            self.fail("begin_transaction", own)
+            raise kafka_error(KafkaError._STATE)
+
+    producer = Failing()
+    checkpoint = exactly_once(producer)
+    checkpoint.open()
+    refused = refusal(checkpoint)
+    assert type(refused) is OutcomeUnknownError
+    assert "TOPIC_AUTHORIZATION_FAILED" in str(refused)
+    assert "allow this worker's user" in str(refused)
+
+
 def test_a_full_queue_aborts() -> None:
     producer = FakeProducer(room=0)
     checkpoint = exactly_once(producer)

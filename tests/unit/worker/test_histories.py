@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +21,7 @@ from features.history.namespace import Namespace, record_key
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction, OnlineStore, Writes
 from features.values.hash64 import KEY_BYTES
+from tests.support.checkpoints import Guards
 from worker.consume.topics import InputTopic, retention_of
 from worker.histories import NoHistories, StoredHistories
 from worker.histories.record import (
@@ -59,20 +59,6 @@ class Store(MemoryStore):
     ) -> None:
         self.appended.append((appends, compactions, expire_ms))
         self.then()
-
-
-class Guards(Watchdog):
-    """Names the calls that were guarded."""
-
-    def __init__(self) -> None:
-        super().__init__(100.0)
-        self.guarded: list[str] = []
-
-    @contextmanager
-    def guard(self, call: str) -> Iterator[None]:
-        self.guarded.append(call)
-        with super().guard(call):
-            yield
 
 
 def histories_on(
