@@ -9,6 +9,7 @@ import structlog
 from base.compiled import FOLDER
 from base.user_folders import CACHE_VARIABLE
 from features.expression.prove_expressions import prove_expressions
+from features.lookups.golden_answers import prove_lookups
 from features.values.prove_hashes import prove_hashes
 from features.windows.golden import prove_windows
 from models.backend.compiled_trees import prove_trees
@@ -19,6 +20,7 @@ _KERNELS = (
     prove_decoder,
     prove_windows,
     prove_hashes,
+    prove_lookups,
     prove_expressions,
     prove_trees,
     prove_encoder,

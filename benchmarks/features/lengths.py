@@ -30,6 +30,7 @@ from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.store.protocol import Hashes, ReadResult
 from features.store.redis import RedisStore
+from features.values.keys import Keys
 from schemas.batch import Decoded, EventBatch, Kind, Records
 
 LENGTHS = (10, 100, 1_000, 10_000)
@@ -74,7 +75,7 @@ class TimedStore(RedisStore):
 
     seconds = 0.0
 
-    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> ReadResult:
+    def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
         began = time.perf_counter()
         answers = super().read_all(keys, hashes)
         self.seconds += time.perf_counter() - began

@@ -15,12 +15,14 @@ from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.lookups.lookup import LookupRequest
 from features.store.protocol import OnlineStore, ReadResult, Writes
+from features.store.stored_values import StoredValues
 from features.values.flags import FAILED
 from features.values.frame import Frame
 from features.windows.plan import Each, WindowRequest
 from schemas.batch import EventBatch
 
 _EMPTY_LOG = LogState()
+_NOTHING_READ = ReadResult(StoredValues.of([]), [])
 
 
 def enrich(
@@ -96,13 +98,13 @@ class Enriching:
         lookups, windows, frame = self._lookups, self._windows, Frame(self._batch, self._key)
         keys = [*lookups.keys, *windows.keys]
         asks = bool(keys or lookups.hashes)
-        stored = store.read_all(keys, lookups.hashes) if asks else ReadResult([], [])
+        stored = store.read_all(keys, lookups.hashes) if asks else _NOTHING_READ
         looked_up = lookups.looked_up(stored)
         frame.lookups = looked_up.values
         # Division by zero, overflow and the like give a missing value here.
         with np.errstate(all="ignore"):
             compute(self._feature_set.features, frame, of_event=True)
-            windowed = windows.windowed(stored.values[len(lookups.keys) :], frame, each)
+            windowed = windows.windowed(stored.values[lookups.count :], frame, each)
         frame.windows = windowed.values
         flags = {**looked_up.flags, **windowed.flags}
         return StoreRead(self._feature_set, frame, flags, windowed.writes, self.after)

@@ -79,7 +79,7 @@ def label_appends(
         prefix = namespace.label_prefix(entity)
         keys, codes = grouped(labels.entity_keys[entity])
         rows = order_of(codes, len(keys))
-        appends += appended([prefix + name for name in keys], codes[rows], packed.take(rows))
+        appends += appended(keys.behind(prefix).to_list(), codes[rows], packed.take(rows))
     return appends
 
 

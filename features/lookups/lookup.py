@@ -12,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from base.arrays import Floats, Longs, Mask
-from features.lookups.stored_values import NEVER, decode, decode_feast, layout
+from features.lookups.decoded import NEVER, blank, decode, decode_feast, layout
+from features.lookups.kernel.decode import ANY_AGE, spread_values
 from features.store.feast import FeastView
 from features.store.protocol import Hashes, ReadResult, Row
 from features.values.grouping import grouped
+from features.values.keys import Keys
 from schemas.batch import EventBatch
 
 __all__ = ["NEVER", "LookedUp", "Lookup", "LookupRequest"]
@@ -90,16 +92,19 @@ class LookupRequest:
     """Reads of all lookups for N events, each key once, and the decoding of their answers.
 
     Attributes:
-        keys: Keys to read, in one round trip with ``hashes``; a caller may append other keys.
-        hashes: Hashes to read; a caller may append other hashes.
+        keys: Keys to read, in one round trip with ``hashes``; a caller may read other keys behind
+            them.
+        count: Number of these keys.
+        hashes: Hashes to read; likewise.
     """
 
     def __init__(self, lookups: Sequence[Lookup], batch: EventBatch) -> None:
-        self.keys: list[bytes] = []
+        self.keys: list[Keys] = []
+        self.count = 0
         self.hashes: list[Hashes] = []
         self._event_time = batch.event_time
         self._requested: list[_LookupKeys] = []
-        by_entity: dict[str, tuple[list[bytes], Longs]] = {}
+        by_entity: dict[str, tuple[Keys, Longs]] = {}
         for lookup in lookups if len(batch) else ():
             entity = lookup.entity
             if entity not in by_entity:
@@ -107,19 +112,19 @@ class LookupRequest:
             self._requested.append(self._request(lookup, *by_entity[entity]))
         self._names = [column for lookup in lookups for column in lookup.columns]
 
-    def _request(self, lookup: Lookup, unique: list[bytes], rows: Longs) -> _LookupKeys:
+    def _request(self, lookup: Lookup, unique: Keys, rows: Longs) -> _LookupKeys:
         if lookup.feast is None:
-            start = len(self.keys)
-            self.keys += [lookup.prefix + key for key in unique]
-            return _LookupKeys(lookup, rows, slice(start, len(self.keys)))
-        keys = lookup.feast.keys(unique)
+            start, self.count = self.count, self.count + len(unique)
+            self.keys.append(unique.behind(lookup.prefix))
+            return _LookupKeys(lookup, rows, slice(start, self.count))
+        keys = lookup.feast.keys(unique.to_list())
         known = [key for key in keys if key is not None]
         self.hashes.append(Hashes(known, lookup.feast.fields(lookup.names)))
         asked = None if len(known) == len(keys) else [key is not None for key in keys]
         return _LookupKeys(lookup, rows, len(self.hashes) - 1, asked)
 
     def looked_up(self, answers: ReadResult) -> LookedUp:
-        """Decode the answers to ``keys`` and ``hashes``; answers for appended keys are ignored.
+        """Decode the answers to ``keys`` and ``hashes``; answers to other keys are ignored.
 
         A value gets its default and a flag if it is missing, older than ``max_age`` at the event's
         own time, or not in the layout.
@@ -133,14 +138,21 @@ class LookupRequest:
                 decoded = decode_feast(
                     _for_all_keys(answers.hashes[where], asked, lookup), lookup.defaults
                 )
-            table = decoded.values.take(rows, axis=1)
-            stale = _stale(lookup, decoded.updated_at[rows], self._event_time)
-            if stale is not None:
-                table = np.where(stale, np.array(lookup.defaults)[:, None], table)
-            values |= zip(lookup.columns, table, strict=True)
-            masks = (_at(decoded.missing, rows), stale, _at(decoded.invalid, rows))
-            named = zip(lookup.flags, masks, strict=True)
-            flags |= {flag: mask for flag, mask in named if mask is not None}
+            table = np.empty((len(lookup.names), len(rows)), np.int64)
+            stale = np.empty(len(rows), np.bool_)
+            spread_values(
+                decoded.values,
+                decoded.updated_at,
+                rows,
+                self._event_time,
+                ANY_AGE if lookup.max_age is None else lookup.max_age,
+                blank(lookup.defaults),
+                table,
+                stale,
+            )
+            values |= zip(lookup.columns, table.view(np.float64), strict=True)
+            masks = (decoded.missing[rows], stale, decoded.invalid[rows])
+            flags |= zip(lookup.flags, masks, strict=True)
         return LookedUp(values, flags)
 
 
@@ -168,19 +180,3 @@ def _for_all_keys(
         return answered
     rows = iter(answered)
     return [next(rows) if was else [None] * (len(lookup.names) + 1) for was in asked]
-
-
-def _stale(lookup: Lookup, updated_at: Longs, event_time: Longs) -> Mask | None:
-    """Mark values that are too old at the event's time, or have no known time.
-
-    Returns:
-        bool[N], or None if the lookup has no ``max_age``.
-    """
-    if lookup.max_age is None:
-        return None
-    # The oldest time allowed: no underflow, as event times lie within 2000 and 2100.
-    return updated_at < event_time - lookup.max_age
-
-
-def _at(mask: Mask | None, rows: Longs) -> Mask | None:
-    return None if mask is None else mask[rows]

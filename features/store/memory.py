@@ -8,6 +8,8 @@ from itertools import repeat
 from operator import add
 
 from features.store.protocol import Compaction, Hashes, ReadResult, Row
+from features.store.stored_values import StoredValues
+from features.values.keys import Keys
 
 
 class MemoryStore:
@@ -25,9 +27,10 @@ class MemoryStore:
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return list(map(self._values.get, keys))
 
-    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> ReadResult:
+    def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
         rows = [[self._row(key, fields) for key in asked] for asked, fields in hashes]
-        return ReadResult(self.read(keys), rows)
+        values = self.read([key for some in keys for key in some.to_list()])
+        return ReadResult(StoredValues.of(values), rows)
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         with self._writing:

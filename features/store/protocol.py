@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from features.store.stored_values import StoredValues
+from features.values.keys import Keys
+
 Row = list[bytes | None]
 """Values of a hash at the requested fields, None for a missing field."""
 
@@ -21,12 +24,12 @@ class ReadResult(NamedTuple):
     """Answers to one read.
 
     Attributes:
-        values: Value of each key, None if there is none.
+        values: Value of each key, in the order of the keys.
         hashes: Fields of each key of each ``Hashes``, all None if there is no such hash; None if
             the key holds something other than a hash.
     """
 
-    values: list[bytes | None]
+    values: StoredValues
     hashes: list[list[Row | None]]
 
 
@@ -72,8 +75,8 @@ class OnlineStore(Protocol):
         """The value of each key, None where there is none; in one round trip."""
         ...
 
-    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> ReadResult:
-        """Values and hashes together, in one round trip."""
+    def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
+        """Values and hashes together, in one round trip, as columns."""
         ...
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,14 +25,17 @@ from base.address import shown_address
 from base.errors import ConfigurationError
 from features.store import scripts
 from features.store.protocol import Compaction, Hashes, ReadResult
+from features.store.redis_answers import receive, rows_of, values_of
 from features.store.redis_protocol import (
     Command,
     answer_of,
-    as_row,
     packed_hmgets,
+    packed_mgets,
     raise_first,
     translated,
 )
+from features.store.stored_values import StoredValues
+from features.values.keys import Keys
 
 MAX_KEYS_PER_COMMAND = 1_000
 """Maximum number of keys in one command: a server is blocked while a command runs.
@@ -126,9 +129,9 @@ class RedisStore:
         self._client: redis.Redis = redis.Redis(connection_pool=pool)
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return self.read_all(keys).values
+        return self.read_all([Keys.of(keys)]).values.to_list()
 
-    def read_all(self, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()) -> ReadResult:
+    def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
         return self._twice(partial(self._read, keys, hashes))
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
@@ -176,16 +179,24 @@ class RedisStore:
             append_only=bool(answer.get("aof_enabled", 0)),
         )
 
-    def _read(self, keys: Sequence[bytes], hashes: Sequence[Hashes]) -> ReadResult:
-        gets: list[Command] = [
-            ("MGET", *keys[start : start + MAX_KEYS_PER_COMMAND])
-            for start in range(0, len(keys), MAX_KEYS_PER_COMMAND)
+    def _read(self, keys: Sequence[Keys], hashes: Sequence[Hashes]) -> ReadResult:
+        of_values = [
+            min(MAX_KEYS_PER_COMMAND, len(some) - start)
+            for some in keys
+            for start in range(0, len(some), MAX_KEYS_PER_COMMAND)
         ]
-        answers = iter(self._send(gets, hashes))
-        values = list(islice(answers, len(gets)))
-        raise_first(gets, values)
-        rows = [list(map(as_row, islice(answers, len(asked.keys)))) for asked in hashes]
-        return ReadResult(list(chain.from_iterable(values)), rows)
+        of_rows = [len(asked.fields) for asked in hashes for _ in asked.keys]
+        if not of_values and not of_rows:
+            return ReadResult(StoredValues.of([]), [[] for _ in hashes])
+        packed = [
+            *(packed_mgets(some, MAX_KEYS_PER_COMMAND) for some in keys),
+            *map(packed_hmgets, hashes),
+        ]
+        with self._connection() as connection:
+            connection.send_packed_command(packed)
+            answers = receive(connection, [*of_values, *of_rows])
+        values = sum(of_values)
+        return ReadResult(values_of(answers[:values]), rows_of(answers[values:], hashes))
 
     def _trip(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands, which may be scripts, and return the answers; raise the first error."""
@@ -201,20 +212,24 @@ class RedisStore:
         raise_first(commands, answers)
         return answers
 
-    def _send(self, commands: Sequence[Command], hashes: Sequence[Hashes] = ()) -> list[Any]:
-        """Send commands, then the reads of each hash, and return all answers, errors included.
+    def _send(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands and return all answers, errors included.
 
         redis-py's pipeline is not used: it takes four times as long for many small commands.
         """
-        answers = len(commands) + sum(len(asked.keys) for asked in hashes)
-        if not answers:
+        if not commands:
             return []
+        with self._connection() as connection:
+            connection.send_packed_command(connection.pack_commands(commands))
+            return [answer_of(connection) for _ in commands]
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        """A connection of the pool for commands and all of their answers."""
         pool: Any = self._client.connection_pool
         connection = pool.get_connection()
         try:
-            packed = connection.pack_commands(commands)
-            connection.send_packed_command([*packed, *map(packed_hmgets, hashes)])
-            return [answer_of(connection) for _ in range(answers)]
+            yield connection
         except BaseException:
             # An unread answer must not be taken for a later command's answer.
             connection.disconnect()

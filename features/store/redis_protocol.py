@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import redis
 from redis.exceptions import (
     AuthenticationError,
@@ -19,7 +20,9 @@ from redis.exceptions import (
 )
 
 from base.errors import ConfigurationError, DependencyUnavailableError
-from features.store.protocol import Hashes, Row
+from features.store.kernel import resp
+from features.store.protocol import Hashes
+from features.values.keys import Keys
 
 Command = tuple[str | bytes | int, ...]
 """Words of a command as they are sent."""
@@ -32,6 +35,14 @@ _PLACE_IN_SCRIPT = re.compile(r" script:( [0-9a-f]+,)? on @user_script.*")
 
 class WrongKindError(ResponseError):
     """The named key holds a list, a hash or another type instead of a string."""
+
+
+def packed_mgets(keys: Keys, most: int) -> memoryview:
+    """Encode the commands that read the values of keys, at most ``most`` in each."""
+    count, prefix = len(keys), np.frombuffer(keys.prefix, np.uint8)
+    size = count * (len(prefix) + resp.KEY_BYTES) + len(keys.data)
+    out = np.empty(size + (count // most + 1) * resp.HEAD_BYTES, np.uint8)
+    return out[: resp.write_mgets(prefix, keys.ends, keys.data, most, out)].data
 
 
 def packed_hmgets(hashes: Hashes) -> bytes:
@@ -47,16 +58,6 @@ def answer_of(connection: Any) -> Any:
         return connection.read_response()
     except ResponseError as error:
         return error
-
-
-def as_row(answer: Any) -> Row | None:
-    """The answer to HMGET as a row, None if the key holds something other than a hash."""
-    if not isinstance(answer, ResponseError):
-        row: Row = answer
-        return row
-    if str(answer).startswith("WRONGTYPE"):
-        return None
-    raise answer
 
 
 def raise_first(commands: Sequence[Command], answers: Sequence[Any]) -> None:

@@ -161,7 +161,7 @@ class HistoryRun:
         beyond = batch.take(np.flatnonzero(times > self.store.now))
         for entity in histories.entities if len(beyond) else ():
             written = entity.request(beyond, self.namespace)
-            keys = [*written.histories, *written.labels]
+            keys = [key for keys in written.keys for key in keys.to_list()]
             self.store.outlive(keys, int(beyond.event_time.max()))
 
     def _learn(self, labels: LabelBatch) -> None:

@@ -28,4 +28,4 @@ def golden_results() -> bytes:
     hashes = np.empty(len(texts), np.int64)
     siphash(*text_parts(texts), np.frombuffer(bytes(range(16)), "<i8"), hashes)
     keys, codes = grouped(pa.array(["a", "ab", "", "ab", "", "b", "ä", "a"], pa.string()))
-    return b"".join([hashes.tobytes(), codes.tobytes(), *keys])
+    return b"".join([hashes.tobytes(), codes.tobytes(), *keys.to_list()])

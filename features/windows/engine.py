@@ -13,7 +13,9 @@ from features.history.labels import LABEL
 from features.history.layout import check_size
 from features.history.watermarks import UNKNOWN
 from features.store.protocol import Compaction, Writes
+from features.store.stored_values import StoredValues
 from features.values.frame import Frame
+from features.values.keys import Keys
 from features.windows.entity_windows import EntityWindows, HistoryRequest
 from features.windows.kernel import rows
 from features.windows.kernel.loop import compute
@@ -73,24 +75,29 @@ class EntityComputation:
         self.duplicate = np.empty(len(batch), np.bool_)
         self.capped = np.empty(len(batch), np.bool_)
 
-    def portions(self, stored: Sequence[bytes | None], trace: Trace = NO_TRACE) -> list[Portion]:
+    def portions(self, stored: StoredValues, trace: Trace = NO_TRACE) -> list[Portion]:
         """Split the computation where the histories have too many members.
 
         Args:
             stored: Stored values of the request's keys, histories before labels.
             trace: Request for the members of one window.
+
+        Raises:
+            ConfigurationError: The store holds a value that does not consist of members.
         """
-        count = len(self._request.histories)
-        values = [value or b"" for value in stored]
-        histories, labels = values[:count], values[count:] or [b""] * count
-        through = ends_of(histories) // self._plan.compiled.size + self._events.ends
+        count, size = len(self._request.histories), self._plan.compiled.size
+        histories = _stored(stored[:count], size, "a history", self._oldest)
+        labels = stored[count:] if self._request.labels else StoredValues.of([b""] * count)
+        labelled = _stored(labels, LABEL.itemsize, "labels", self._oldest_labels)
+        through = np.zeros(count + 1, np.int64)
+        (histories.lengths // size).cumsum(out=through[1:])
+        through += self._events.ends
+        keys = self._request.histories.to_list()
         made, begin = list[Portion](), 0
         while begin < count:
             most = through[begin] + MEMBERS_AT_A_TIME
             end = max(int(np.searchsorted(through, most, "right")) - 1, begin + 1)
-            made.append(
-                partial(self._run, begin, end, histories[begin:end], labels[begin:end], trace)
-            )
+            made.append(partial(self._run, begin, end, keys, histories, labelled, trace))
             begin = end
         return made
 
@@ -98,47 +105,48 @@ class EntityComputation:
         self,
         begin: int,
         end: int,
-        histories: Sequence[bytes],
-        labels: Sequence[bytes],
+        keys: Sequence[bytes],
+        histories: Stored,
+        labelled: Stored,
         trace: Trace,
     ) -> Writes:
-        """Compute the histories [begin, end), and return the writes to them.
-
-        Raises:
-            ConfigurationError: The store holds a value that does not consist of members.
-        """
+        """Compute the histories [begin, end), and return the writes to them."""
         size, request = self._plan.compiled.size, self._request
-        stored = _stored(histories, size, "a history", self._oldest)
-        stored_labels = _stored(labels, LABEL.itemsize, "labels", self._oldest_labels[begin:end])
+        stored, labels = _some(histories, begin, end), _some(labelled, begin, end)
+        labels = labels._replace(oldest=labels.oldest[begin:end])
         events = self._events._replace(ends=self._events.ends[begin : end + 1])
         results = Results(
             self.values,
             self.duplicate,
             self.capped,
             np.empty((events.ends[-1] - events.ends[0]) * size, np.uint8),
-            np.empty(len(stored.data), np.uint8),
-            np.empty(len(stored_labels.data), np.uint8),
+            np.empty(_extent(stored), np.uint8),
+            np.empty(_extent(labels), np.uint8),
             np.empty((3, end - begin), np.int64),
         )
-        compute(self._plan.compiled, stored, stored_labels, events, results, trace)
+        compute(self._plan.compiled, stored, labels, events, results, trace)
         added = _cut(
             results.added, (events.ends - events.ends[0]) * size, results.lengths[rows.ADDED]
         )
-        compacted = _cut(results.compacted, stored.ends, results.lengths[rows.COMPACTED])
-        new_labels = _cut(results.labels, stored_labels.ends, results.lengths[rows.LABELS])
-        return Writes(
-            [(request.histories[begin + of], value) for of, value in added if value],
-            [
-                *(
-                    Compaction(request.histories[begin + of], histories[of], value)
-                    for of, value in compacted
-                ),
-                *(
-                    Compaction(request.labels[begin + of], labels[of], value)
-                    for of, value in new_labels
-                ),
-            ],
-        )
+        compactions = [
+            *_compactions(
+                request.histories, begin, stored, results.compacted, results.lengths[rows.COMPACTED]
+            ),
+            *_compactions(
+                request.labels, begin, labels, results.labels, results.lengths[rows.LABELS]
+            ),
+        ]
+        return Writes([(keys[begin + of], value) for of, value in added if value], compactions)
+
+
+def _compactions(
+    keys: Keys | None, begin: int, stored: Stored, data: Bytes, lengths: Longs
+) -> list[Compaction]:
+    """Compactions of the values of ``keys`` from ``begin`` on that do not stay as they are."""
+    compacted = _cut(data, stored.begins - stored.begins[0], lengths)
+    if keys is None or not compacted:
+        return []
+    return [Compaction(keys.key(begin + of), _value(stored, of), value) for of, value in compacted]
 
 
 def _events_of(
@@ -164,17 +172,25 @@ def _events_of(
     return Events(request.rows, ends, members, at.base, at.late, first)
 
 
-def ends_of(values: Sequence[bytes]) -> Longs:
-    """int64[U + 1], the bytes before each of U concatenated values, and those of all."""
-    ends = np.zeros(len(values) + 1, np.int64)
-    np.array(list(map(len, values)), np.int64).cumsum(out=ends[1:])
-    return ends
+def _stored(values: StoredValues, size: int, what: str, oldest: Longs) -> Stored:
+    lengths = np.maximum(values.lengths, 0)
+    check_size(lengths, size, what)
+    return Stored(values.data, values.begins, lengths, oldest)
 
 
-def _stored(values: Sequence[bytes], size: int, what: str, oldest: Longs) -> Stored:
-    ends = ends_of(values)
-    check_size(ends[1:] - ends[:-1], size, what)
-    return Stored(np.frombuffer(b"".join(values), np.uint8), ends, oldest)
+def _some(stored: Stored, begin: int, end: int) -> Stored:
+    """The values [begin, end)."""
+    return stored._replace(begins=stored.begins[begin:end], lengths=stored.lengths[begin:end])
+
+
+def _extent(stored: Stored) -> int:
+    """Bytes from the begin of the first value to the end of the last."""
+    return int(stored.begins[-1] + stored.lengths[-1] - stored.begins[0])
+
+
+def _value(stored: Stored, index: int) -> bytes:
+    begin = int(stored.begins[index])
+    return stored.data[begin : begin + int(stored.lengths[index])].tobytes()
 
 
 def _cut(data: Bytes, begins: Longs, lengths: Longs) -> list[tuple[int, bytes]]:

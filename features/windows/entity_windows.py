@@ -11,6 +11,7 @@ from base.arrays import Longs
 from features.history.layout import Layout, StoredKind
 from features.history.namespace import Namespace
 from features.values.grouping import grouped, order_of
+from features.values.keys import Keys
 from features.windows.kernel import rows
 from features.windows.kernel.structs import NOWHERE, CompiledWindows
 from features.windows.window import Across, Aggregate, HistoryRules, Window
@@ -92,8 +93,8 @@ class EntityWindows:
         of_histories = namespace.history_prefix(self.entity, self.layout.digest)
         of_labels = namespace.label_prefix(self.entity)
         return HistoryRequest(
-            [of_histories + key for key in keys],
-            [of_labels + key for key in keys] if self.labelled else [],
+            keys.behind(of_histories),
+            keys.behind(of_labels) if self.labelled else None,
             order,
             codes[order],
         )
@@ -106,12 +107,17 @@ class HistoryRequest(NamedTuple):
 
     Attributes:
         histories: Keys of the histories.
-        labels: Keys of the labels; empty if no window needs them.
+        labels: Keys of the labels; None if no window needs them.
         rows: int64[N], the row of each event in the batch.
         codes: int64[N], non-decreasing, the history of each event.
     """
 
-    histories: Sequence[bytes]
-    labels: Sequence[bytes]
+    histories: Keys
+    labels: Keys | None
     rows: Longs
     codes: Longs
+
+    @property
+    def keys(self) -> list[Keys]:
+        """Keys to read: histories before labels."""
+        return [self.histories] if self.labels is None else [self.histories, self.labels]

@@ -107,10 +107,9 @@ def _plan() -> CompiledWindows:
 
 def _stored(items: npt.NDArray[np.void], half: Longs, oldest: Longs) -> Stored:
     """Stored values of two histories with half of the items each."""
+    size = len(items) // 2 * items.dtype.itemsize
     return Stored(
-        np.frombuffer(items.tobytes(), np.uint8),
-        half * (len(items) // 2) * items.dtype.itemsize,
-        oldest,
+        np.frombuffer(items.tobytes(), np.uint8), half[:-1] * size, half[1:] * 0 + size, oldest
     )
 
 

@@ -13,6 +13,7 @@ from base.arrays import Floats
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.protocol import Writes
+from features.store.stored_values import StoredValues
 from features.values.frame import Frame
 from features.values.hash64 import hash_ids
 from features.windows.coverage import coverage, find_short, without_histories
@@ -115,7 +116,7 @@ class WindowRequest:
         self._batch = batch
         entities = plan.entities if len(batch) else ()
         self._requests = [(entity, entity.request(batch, namespace)) for entity in entities]
-        self.keys = [key for _, r in self._requests for key in (*r.histories, *r.labels)]
+        self.keys = [keys for _, request in self._requests for keys in request.keys]
         # Events that join no history leave a gap in them.
         self.after = log if self._requests else without_histories(log, batch)
         if self._requests:
@@ -125,7 +126,7 @@ class WindowRequest:
             )
             self._ids = hash_ids(batch.event_id, namespace.key)
 
-    def windowed(self, stored: Sequence[bytes | None], frame: Frame, each: Each = map) -> Windowed:
+    def windowed(self, stored: StoredValues, frame: Frame, each: Each = map) -> Windowed:
         """Compute the windows from the values that were read for ``keys``.
 
         Args:
@@ -144,7 +145,7 @@ class WindowRequest:
             return Windowed({w.name: np.empty(len(batch)) for w in plan.windows}, {})
         computations, portions, start = [], list[Portion](), 0
         for entity, request in self._requests:
-            end = start + len(request.histories) + len(request.labels)
+            end = start + sum(map(len, request.keys))
             computed = EntityComputation(entity, request, batch, self._ids, frame, self._at)
             portions += computed.portions(stored[start:end])
             computations.append(computed)

@@ -89,8 +89,8 @@ def trace(
     request = plan.request(batch, namespace)
     ids = hash_ids(batch.event_id, namespace.key)
     computation = EntityComputation(plan, request, batch, ids, frame, at)
-    stored = store.read([*request.histories, *request.labels])
-    size = sum(len(value or b"") for value in stored) // plan.compiled.size + len(batch)
+    stored = store.read_all(request.keys).values
+    size = int(stored.lengths.clip(0).sum()) // plan.compiled.size + len(batch)
     of = plan.windows.index(window)
     traced = Trace(row, of, np.empty((6, size), np.int64), np.zeros(1, np.int64))
     for portion in computation.portions(stored, traced):

@@ -16,6 +16,7 @@ from base.errors import ConfigurationError, DependencyUnavailableError
 from features.store.protocol import Compaction, Hashes, OnlineStore
 from features.store.redis import RedisStore
 from tests.contract.answering import gathering
+from tests.support import making
 from tools.embedded.valkey import Valkey
 
 MakeValkey = Callable[..., Valkey]
@@ -347,5 +348,5 @@ def use(store: RedisStore) -> None:
         store.append([], [Compaction(b"fw:history", b"bab", b"")], expire_ms)
     assert store.replace(b"fw:value", b"1", b"2")
     assert store.replace(b"fw:value", b"2", b"1")
-    found = store.read_all([b"fw:value", b"fw:history"], [Hashes([b"feast"], [b"field"])])
+    found = making.read_all(store, [b"fw:value", b"fw:history"], [Hashes([b"feast"], [b"field"])])
     assert found == ([b"1", None], [[[None]]])

@@ -112,7 +112,8 @@ def test_hashes_are_read_field_by_field(
     write_hash(one, {every: every, b"": b"", b"unasked": b"x"})
     write_hash(other, {b"b": b"2"})
     store.write([(prefix + b"plain", b"value")])
-    found = store.read_all(
+    values, rows = making.read_all(
+        store,
         [prefix + b"plain", absent],
         [
             Hashes([other, one, absent, one], [every, b"b", b""]),
@@ -120,9 +121,9 @@ def test_hashes_are_read_field_by_field(
             Hashes([other], [b"b"]),
         ],
     )
-    assert found.values == [b"value", None]
+    assert values == [b"value", None]
     of_one = [every, None, b""]
-    assert found.hashes == [
+    assert rows == [
         [[None, b"2", None], of_one, [None, None, None], of_one],
         [],
         [[b"2"]],
@@ -135,14 +136,14 @@ def test_keys_that_are_no_hash_have_no_row_and_absent_fields_no_value(
     text, good = prefix + b"text", prefix + b"good"
     store.append([(text, b"text")])
     write_hash(good, {b"a": b"1"})
-    found = store.read_all([good, text], [Hashes([text, good, text], [b"a"])])
-    assert found.values == [None, b"text"]
-    assert found.hashes == [[None, [b"1"], None]]
+    values, rows = making.read_all(store, [good, text], [Hashes([text, good, text], [b"a"])])
+    assert values == [None, b"text"]
+    assert rows == [[None, [b"1"], None]]
 
 
 def test_a_store_reads_no_rows_for_no_hashes(store: OnlineStore) -> None:
-    assert store.read_all([]) == ([], [])
-    assert store.read_all([], [Hashes([], [b"a"])]) == ([], [[]])
+    assert making.read_all(store, []) == ([], [])
+    assert making.read_all(store, [], [Hashes([], [b"a"])]) == ([], [[]])
 
 
 def test_many_hashes_of_many_fields_are_read_at_once(
@@ -207,14 +208,15 @@ def test_one_micro_batch_is_one_round_trip(prefix: bytes) -> None:
 def test_values_and_hashes_are_one_round_trip(prefix: bytes) -> None:
     row = b"*2\r\n$1\r\na\r\n$-1\r\n"
     wrong = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"
-    answers = [b"*1\r\n$3\r\nyes\r\n", *[row] * 1_000, wrong, row, row]
+    answers = [b"*1\r\n$3\r\nyes\r\n", *[row] * 1_000, wrong, row, b"*1\r\n$1\r\na\r\n"]
     keys = [prefix + b"%d" % i for i in range(1_002)]
     with gathering(b"MGET", answers) as url:
         store = RedisStore(url, timeout_s=5, options={"protocol": 2})
-        found = store.read_all(keys[:1], [Hashes(keys, [b"x", b"y"]), Hashes(keys[:1], [b"z"])])
+        hashes = [Hashes(keys, [b"x", b"y"]), Hashes(keys[:1], [b"z"])]
+        values, rows = making.read_all(store, keys[:1], hashes)
         store.close()
-    assert found.values == [b"yes"]
-    assert found.hashes == [[[b"a", None]] * 1000 + [None, [b"a", None]], [[b"a", None]]]
+    assert values == [b"yes"]
+    assert rows == [[[b"a", None]] * 1000 + [None, [b"a", None]], [[b"a"]]]
 
 
 @pytest.mark.parametrize(
@@ -234,8 +236,8 @@ def test_an_unread_answer_is_not_that_of_a_later_request(
         store = RedisStore(url, timeout_s=5, options={"protocol": 2})
         hashes = [Hashes([prefix, prefix], [b"x"])]
         with pytest.raises(DependencyUnavailableError, match=message):
-            store.read_all([prefix], hashes)
-        assert store.read_all([prefix], hashes) == ([b"0"], [[[b"1"], [b"2"]]])
+            making.read_all(store, [prefix], hashes)
+        assert making.read_all(store, [prefix], hashes) == ([b"0"], [[[b"1"], [b"2"]]])
         store.close()
 
 
@@ -245,7 +247,7 @@ def test_a_store_works_with_one_connection(
     store = RedisStore(redis_url, options={"max_connections": 1})
     for _ in range(2):
         store.append([(prefix, b"a")])
-        store.read_all([prefix], [Hashes([prefix], [b"x"])])
+        making.read_all(store, [prefix], [Hashes([prefix], [b"x"])])
     assert store.read([prefix]) == [b"aa"]
     store.close()
     server = private_valkey(append_only=True)

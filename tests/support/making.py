@@ -14,6 +14,8 @@ from features.compute.bind import bind
 from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
+from features.store.protocol import Hashes, OnlineStore, Row
+from features.values.keys import Keys
 from schemas.batch import Column, Decoded, EventBatch, Kind, Records
 
 T0 = 1_533_081_600_000_000
@@ -136,3 +138,11 @@ def matrix(made: FeatureSet, rows: int, **given: Column) -> Any:
 def take(batch: Mapping[str, Column], rows: Sequence[int]) -> dict[str, Column]:
     places = np.array(rows, dtype=np.intp)
     return {name: column.take(places) for name, column in batch.items()}
+
+
+def read_all(
+    store: OnlineStore, keys: Sequence[bytes], hashes: Sequence[Hashes] = ()
+) -> tuple[list[bytes | None], list[list[Row | None]]]:
+    """Values and rows as a store answers them, in one round trip."""
+    result = store.read_all([Keys.of(keys)], hashes)
+    return result.values.to_list(), result.hashes

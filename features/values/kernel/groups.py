@@ -45,6 +45,26 @@ def group_texts(ends: Ints32, data: Bytes, table: Longs, firsts: Longs, codes: L
     return count
 
 
+@compiled
+def copy_texts(ends: Ints32, data: Bytes, rows: Longs, copied_ends: Ints32, copied: Bytes) -> None:
+    """Copy the texts of some rows.
+
+    Args:
+        ends: int32[N + 1], as in `group_texts`.
+        data: uint8[B], likewise.
+        rows: int64[U].
+        copied_ends: int32[U + 1], filled like ``ends``.
+        copied: uint8[B], filled like ``data`` as far as needed.
+    """
+    at = 0
+    copied_ends[0] = 0
+    for place in range(len(rows)):
+        for byte in range(ends[rows[place]], ends[rows[place] + 1]):
+            copied[at] = data[byte]
+            at += 1
+        copied_ends[place + 1] = at
+
+
 @inner
 def _is_equal(ends: Ints32, data: Bytes, one: int, other: int) -> bool:
     begin, other_begin = ends[one], ends[other]

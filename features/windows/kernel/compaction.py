@@ -28,6 +28,7 @@ def compact_members(
     members: Longs,
     count: int,
     out: Bytes,
+    out_at: int,
 ) -> int:
     """Write the stored members that a later event may reach, each once, where enough of them go.
 
@@ -45,7 +46,8 @@ def compact_members(
         worth: As in `CompiledWindows`.
         members: The members from before the batch.
         count: Number of these.
-        out: Bytes to fill from ``begin`` on.
+        out: Bytes to fill.
+        out_at: Place of the first of them.
 
     Returns:
         Number of bytes written, NOWHERE if the history stays as it is.
@@ -74,7 +76,7 @@ def compact_members(
         staying += removed[source] == 0
     if not _is_worth(all_, staying, worth):
         return NOWHERE
-    return _copy_others(data, begin, size, removed, out)
+    return _copy_others(data, begin, size, removed, out, out_at)
 
 
 @inner
@@ -90,7 +92,9 @@ def _is_needed(oldest: Longs, partition: int, time: int) -> bool:
 
 
 @inner
-def compact_labels(data: Bytes, begin: int, end: int, oldest: int, worth: int, out: Bytes) -> int:
+def compact_labels(
+    data: Bytes, begin: int, end: int, oldest: int, worth: int, out: Bytes, out_at: int
+) -> int:
     """Write the stored labels of events behind ``oldest``, where enough of the others go.
 
     Returns:
@@ -106,16 +110,18 @@ def compact_labels(data: Bytes, begin: int, end: int, oldest: int, worth: int, o
             staying -= 1
     if not _is_worth(all_, staying, worth):
         return NOWHERE
-    return _copy_others(data, begin, rows.LABEL_SIZE, removed, out)
+    return _copy_others(data, begin, rows.LABEL_SIZE, removed, out, out_at)
 
 
 @inner
-def _copy_others(data: Bytes, begin: int, size: int, removed: Bytes, out: Bytes) -> int:
-    """Copy the items not removed to ``out``, from ``begin`` on; return their number of bytes."""
-    at = begin
+def _copy_others(
+    data: Bytes, begin: int, size: int, removed: Bytes, out: Bytes, out_at: int
+) -> int:
+    """Copy the items not removed to ``out``, from ``out_at`` on; return their number of bytes."""
+    at = out_at
     for index in range(len(removed)):
         if not removed[index]:
             for byte in range(begin + index * size, begin + (index + 1) * size):
                 out[at] = data[byte]
                 at += 1
-    return at - begin
+    return at - out_at

@@ -49,7 +49,8 @@ def compute(
     """Compute the windows of the events of all histories, and the writes to the histories."""
     history = _scratch(plan, stored, events)
     for of in range(len(events.ends) - 1):
-        begin, end = stored.ends[of], stored.ends[of + 1]
+        begin = stored.begins[of]
+        end = begin + stored.lengths[of]
         count = read(
             stored.data, begin, end, plan.size, plan.columns, events.first, history.members
         )
@@ -65,11 +66,19 @@ def compute(
             history.members,
             count,
             results.compacted,
+            begin - stored.begins[0],
         )
-        begin, end = stored_labels.ends[of], stored_labels.ends[of + 1]
+        begin = stored_labels.begins[of]
+        end = begin + stored_labels.lengths[of]
         labels = read_labels(stored_labels.data, begin, end)
         results.lengths[rows.LABELS, of] = compact_labels(
-            stored_labels.data, begin, end, stored_labels.oldest[of], plan.worth, results.labels
+            stored_labels.data,
+            begin,
+            end,
+            stored_labels.oldest[of],
+            plan.worth,
+            results.labels,
+            begin - stored_labels.begins[0],
         )
         find_labels(labels, history.members, 0, count)
         add_up(history.members, history.counts, history.sums, plan.pairs, 0, count)
@@ -135,7 +144,7 @@ def _scratch(plan: CompiledWindows, stored: Stored, events: Events) -> History:
     """Scratch space for the longest history."""
     most = 1
     for of in range(len(events.ends) - 1):
-        members = (stored.ends[of + 1] - stored.ends[of]) // plan.size
+        members = stored.lengths[of] // plan.size
         most = max(most, members + events.ends[of + 1] - events.ends[of])
     slots = 2
     while slots < 2 * most:

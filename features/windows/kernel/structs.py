@@ -43,17 +43,19 @@ class CompiledWindows(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """Stored values of U histories, concatenated.
+    """Stored values of U histories.
 
     Attributes:
-        data: uint8[S].
-        ends: int64[U + 1], bytes before each history, and S.
+        data: uint8[B].
+        begins: int64[U], place of each value in ``data``, non-decreasing.
+        lengths: int64[U], bytes of each value.
         oldest: Times that no later event reaches back to: int64[P] by partition for members,
             int64[U] by history for labels.
     """
 
     data: Bytes
-    ends: Longs
+    begins: Longs
+    lengths: Longs
     oldest: Longs
 
 
@@ -83,16 +85,17 @@ class Events(NamedTuple):
 class Results(NamedTuple):
     """Results for N events and U histories.
 
-    The bytes of a history begin where its events, or its stored bytes, begin: histories do not
-    depend on each other.
+    The bytes of a history begin where its events, or its stored bytes, begin, counted from those of
+    the first: histories do not depend on each other.
 
     Attributes:
         values: float64[W, N].
         duplicate: bool[N], True for an event whose id is already in its history.
         capped: bool[N], True where the cap hides a member within the horizon.
         added: uint8[N * size], members to append.
-        compacted: uint8[S], members that replace the stored ones.
-        labels: uint8[L], labels that replace the stored ones.
+        compacted: uint8[S], members that replace the stored ones; S is the distance from the begin
+            of the first stored value to the end of the last.
+        labels: uint8[L], labels that replace the stored ones, likewise.
         lengths: int64[3, U], bytes of the three; NOWHERE for a history or labels that stay.
     """
 

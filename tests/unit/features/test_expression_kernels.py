@@ -53,5 +53,5 @@ def test_rows_are_grouped_by_their_texts(some: list[str], times: int) -> None:
     texts = some * times
     column = pa.array(["before", *texts, "behind"], pa.string()).slice(1, len(texts))
     keys, codes = grouped(column)
-    assert keys == [text.encode() for text in dict.fromkeys(texts)]
-    assert [keys[code].decode() for code in codes.tolist()] == texts
+    assert keys.to_list() == [text.encode() for text in dict.fromkeys(texts)]
+    assert [keys.key(code).decode() for code in codes.tolist()] == texts

@@ -8,7 +8,8 @@ import struct
 import numpy as np
 import pytest
 
-from features.lookups.stored_values import AGELESS, NEVER, decode, decode_feast
+from features.lookups.decoded import AGELESS, NEVER, decode, decode_feast
+from features.store.stored_values import StoredValues
 
 OLD = 1_000_000
 DEFAULTS = (-1.0, -2.0)
@@ -33,14 +34,14 @@ def test_defaults_have_no_age(
     found: bytes | None, values: tuple[float, ...], updated_at: int, *, missing: bool, invalid: bool
 ) -> None:
     """Of what is missing or invalid nothing is stale: one reason is enough."""
-    decoded = decode([stored(7, 3, 4), found], DEFAULTS)
-    np.testing.assert_array_equal(decoded.values.T, [[3, 4], values])
+    decoded = decode(StoredValues.of([stored(7, 3, 4), found]), DEFAULTS)
+    np.testing.assert_array_equal(decoded.values.view(np.float64).T, [[3, 4], values])
     assert decoded.updated_at.tolist() == [7, updated_at]
-    assert (decoded.missing is not None and decoded.missing.tolist() == [False, True]) is missing
-    assert (decoded.invalid is not None and decoded.invalid.tolist() == [False, True]) is invalid
+    assert decoded.missing.tolist() == [False, missing]
+    assert decoded.invalid.tolist() == [False, invalid]
 
 
 def test_a_hash_without_a_time_is_older_than_any_age() -> None:
     decoded = decode_feast([[b"\x20\x01", None], [b"\x20\x02", b""]], (0.0,))
     assert decoded.updated_at.tolist() == [NEVER, 0]
-    np.testing.assert_array_equal(decoded.values, [[1, 2]])
+    np.testing.assert_array_equal(decoded.values.view(np.float64), [[1, 2]])

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from base.arrays import Floats, Longs, Mask
+from base.arrays import Longs, Mask
+from features.lookups.kernel.decode import decode_values
 from features.store.feast import numbers, timestamps
 from features.store.protocol import Row
+from features.store.stored_values import StoredValues
 
 NEVER = np.iinfo(np.int64).min
 """Time of values without a known time: always stale if ``max_age`` is set."""
@@ -22,16 +24,16 @@ class DecodedLookups(NamedTuple):
     """V values of U unique keys.
 
     Attributes:
-        values: float64[V, U].
+        values: int64[V, U], bits of the floats.
         updated_at: int64[U], microseconds since 1970-01-01 UTC.
-        missing: bool[U], or None if no key is missing.
-        invalid: bool[U], or None if no key is invalid.
+        missing: bool[U].
+        invalid: bool[U].
     """
 
-    values: Floats
+    values: Longs
     updated_at: Longs
-    missing: Mask | None
-    invalid: Mask | None
+    missing: Mask
+    invalid: Mask
 
 
 @cache
@@ -41,32 +43,20 @@ def layout(values: int) -> np.dtype[np.void]:
 
 
 @cache
-def _blank(defaults: tuple[float, ...]) -> bytes:
-    """A stored value that holds the defaults."""
-    return np.array([(AGELESS, defaults)], dtype=layout(len(defaults))).tobytes()
+def blank(defaults: tuple[float, ...]) -> Longs:
+    """int64[V + 1], the bits of a stored value that holds the defaults; read-only."""
+    bits = np.concatenate(([AGELESS], np.array(defaults).view(np.int64)))
+    bits.flags.writeable = False
+    return bits
 
 
-def decode(stored: Sequence[bytes | None], defaults: tuple[float, ...]) -> DecodedLookups:
+def decode(stored: StoredValues, defaults: tuple[float, ...]) -> DecodedLookups:
     """Decode U values in this worker's own layout; all defaults for a missing or invalid value."""
-    missing = invalid = None
-    form = layout(len(defaults))
-    blank = _blank(defaults)
-    present = [blank if value is None else value for value in stored]
-    if None in stored:
-        missing = np.array([value is None for value in stored])
-    if set(map(len, present)) - {form.itemsize}:
-        invalid = np.array([len(value) != form.itemsize for value in present])
-        present = [value if len(value) == form.itemsize else blank for value in present]
-    table = np.frombuffer(b"".join(present), dtype=form)
-    values = np.ascontiguousarray(table["values"].T)
-    updated_at = table["updated_at"]
-    infinite = np.isinf(values)
-    if infinite.any():
-        damaged = infinite.any(axis=0)
-        invalid = damaged if invalid is None else invalid | damaged
-        values = np.where(damaged, np.array(defaults)[:, None], values)
-        updated_at = np.where(damaged, AGELESS, updated_at)
-    return DecodedLookups(values, updated_at, missing, invalid)
+    values = np.empty((len(defaults) + 1, len(stored)), np.int64)
+    missing, invalid = np.empty((2, len(stored)), np.bool_)
+    decoded = DecodedLookups(values[1:], values[0], missing, invalid)
+    decode_values(stored.data, stored.begins, stored.lengths, blank(defaults), *decoded)
+    return decoded
 
 
 def decode_feast(stored: Sequence[Row | None], defaults: tuple[float, ...]) -> DecodedLookups:
@@ -92,12 +82,8 @@ def decode_feast(stored: Sequence[Row | None], defaults: tuple[float, ...]) -> D
         gone &= read.absent
     ageless = gone | unreadable
     return DecodedLookups(
-        values,
+        values.view(np.int64),
         np.where(ageless, AGELESS, np.where(updated.absent, NEVER, updated.micros)),
-        _or_none(missing & ~unreadable),
-        _or_none(invalid | unreadable),
+        missing & ~unreadable,
+        invalid | unreadable,
     )
-
-
-def _or_none(mask: Mask) -> Mask | None:
-    return mask if mask.any() else None

@@ -1,0 +1,1 @@
+"""Compiled loops over the requests and answers of a server."""
