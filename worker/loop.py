@@ -1,8 +1,8 @@
 """The loop of a worker: poll a micro-batch, run the stages on it, deliver it, and recover.
 
-One micro-batch is committed in a thread of its own while the next one is polled and scored. Nothing
-of the next one leaves the process before the outcome of the first is known. If the commit fails,
-the next one is dropped and both are read again.
+A large micro-batch is committed in a thread of its own while the next one is polled and scored.
+Nothing of the next one leaves the process before the outcome of the first is known. If the commit
+fails, the next one is dropped and both are read again.
 
 Exactly-once is decided in three places. `worker.consume.poll` captures the group metadata of each
 micro-batch. This loop drops a micro-batch if the assignment epoch has changed since its poll.
@@ -181,6 +181,8 @@ class Loop:
 
     def _turn(self) -> None:
         self._monitor.check()
+        if self._waits_before_poll() and not self._settle():
+            return
         # With a commit in flight, take only the records that are there: its outcome comes next.
         timeout_s = _IDLE_POLL_S if self._in_flight is None else 0
         polled = self._poller.poll(self._bound.events, timeout_s)
@@ -208,6 +210,16 @@ class Loop:
             return
         self._log_state = processed.after
         self._in_flight = self._delivery.begin(polled, processed, started)
+
+    def _waits_before_poll(self) -> bool:
+        """True if the next micro-batch begins when the one in flight is committed.
+
+        In a sparse stream the records that come during a commit would else wait for that of the few
+        records that were there when it began.
+        """
+        return self._in_flight is not None and (
+            len(self._in_flight.polled.records) < self._bound.overlap_from
+        )
 
     def _process_or_pause(self, polled: Polled) -> Processed | None:
         """Result of the stages; None when partitions moved while a dependency was away."""

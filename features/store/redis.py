@@ -188,12 +188,13 @@ class RedisStore:
         of_rows = [len(asked.fields) for asked in hashes for _ in asked.keys]
         if not of_values and not of_rows:
             return ReadResult(StoredValues.of([]), [[] for _ in hashes])
-        packed = [
+        parts = [
             *(packed_mgets(some, MAX_KEYS_PER_COMMAND) for some in keys),
             *map(packed_hmgets, hashes),
         ]
         with self._connection() as connection:
-            connection.send_packed_command(packed)
+            # All at once: each part would be a call to the system.
+            connection.send_packed_command([b"".join(parts)])
             answers = receive(connection, [*of_values, *of_rows])
         values = sum(of_values)
         return ReadResult(values_of(answers[:values]), rows_of(answers[values:], hashes))

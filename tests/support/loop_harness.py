@@ -200,6 +200,7 @@ class LoopHarness:
         batch: int = 2,
         budget_s: float = 1000.0,
         real: Callable[[FakeConsumer], worker.delivery.checkpoint.Checkpoint] | None = None,
+        overlap_from: int = 0,
     ) -> None:
         """Create the loop.
 
@@ -208,6 +209,7 @@ class LoopHarness:
             batch: Maximum number of events in a micro-batch.
             budget_s: Latency budget in seconds.
             real: Creates a real checkpoint instead of the fake one.
+            overlap_from: As of `BatchBound`.
         """
         self.clock = Clock()
         self.journal: list[str] = []
@@ -230,7 +232,7 @@ class LoopHarness:
             self.poller,
             self.process,
             Delivery(self.histories, real(self.consumer) if real else self.checkpoint, topics),
-            BatchBound(batch, budget_s),
+            BatchBound(batch, budget_s, overlap_from),
             self.health,
             Waits(0.2, 60.0),
             clock=self.clock,

@@ -66,6 +66,27 @@ def test_the_next_batch_is_prepared_while_one_is_in_flight_and_delivered_after_i
     assert deliveries == ["deliver {0: 2}", "deliver {0: 4}"]
 
 
+def test_behind_a_small_batch_records_are_taken_when_it_is_committed() -> None:
+    bench = LoopHarness({0: 4}, overlap_from=3)
+    committed: list[int] = []
+    bench.process.then.extend(
+        [lambda: committed.append(len(bench.checkpoint.committed)) for _ in range(2)]
+    )
+    bench.run()
+    assert committed == [0, 1]
+    assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
+
+
+def test_behind_a_small_batch_that_is_aborted_nothing_is_taken_before_it_is_read_again() -> None:
+    bench = LoopHarness({0: 4}, overlap_from=3)
+    bench.checkpoint.outcomes.append(raising(BatchAbortedError("not a member")))
+    bench.run()
+    first, second = first_batches(2)
+    assert bench.process.seen == [first, first, second]
+    assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
+    assert bench.journal.count("open") == 2
+
+
 def test_with_a_delivery_in_flight_no_time_is_spent_waiting_for_records() -> None:
     bench = LoopHarness({0: 2})
     bench.run()
