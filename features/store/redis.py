@@ -188,7 +188,7 @@ class RedisStore:
         of_rows = [len(asked.fields) for asked in hashes for _ in asked.keys]
         if not of_values and not of_rows:
             return ReadResult(StoredValues.of([]), [[] for _ in hashes])
-        parts = [
+        parts: list[bytes | memoryview] = [
             *(packed_mgets(some, MAX_KEYS_PER_COMMAND) for some in keys),
             *map(packed_hmgets, hashes),
         ]

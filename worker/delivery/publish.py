@@ -160,7 +160,7 @@ def too_large(
 ) -> list[int]:
     """Rows whose score is too large for the output topic, in order."""
     if headers is None:
-        longest = max(map(len, values), default=0) + max((len(k) for k in keys if k), default=0)
+        longest = max(map(len, values), default=0) + max(map(len, filter(None, keys)), default=0)
         if longest + RECORD_OVERHEAD_BYTES <= limits.scores:
             return []
     rows = zip(keys, values, headers or [()] * len(values), strict=True)
