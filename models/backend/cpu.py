@@ -1,54 +1,35 @@
 """XGBoost on the CPU, and a compiled loop for few rows.
 
-Measured (100 trees of depth 6, 32 features, two shared cores): a call of XGBoost costs at least
-100 µs, of which 75 µs is its Python wrapper; 4,000 rows take 2-4 ms. With a DMatrix it takes 1.5
-times as long. Every ten milliseconds, ten rows take XGBoost 1 ms, the compiled loop 0.14 ms; from
-100 rows on XGBoost is faster. Margins are bit-equal for every batch size and number of threads.
-
-Contributions (100 trees of depth 6, 35 splits each; one core): XGBoost takes 430 µs for each row,
-`models.treeshap` 19 µs, after 0.1 s to make its table.
+Measured (100 trees of depth 6, 32 features, two shared cores): every ten milliseconds, ten rows
+take XGBoost 1 ms, the compiled loop 0.14 ms; from 100 rows on XGBoost is faster. Margins have the
+same bits.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
-import xgboost as xgb
 
 from models.backend.compiled_trees import CompiledTrees
-from models.backend.protocol import Contributions, Margins, Matrix, check_matrix
+from models.backend.protocol import Margins, Matrix, check_matrix
+from models.backend.xgboost_backend import XgboostBackend
 from models.bundle import Bundle
 from models.bundle.golden import nan_for, score
-from models.treeshap import TreeShap
-
-_SAMPLES = 16
-_TOLERANCE = 1e-4
 
 
-class CpuBackend:
+class CpuBackend(XgboostBackend):
     """A model on the CPU with a fixed number of threads."""
 
-    device = "cpu"
-
     def __init__(self, bundle: Bundle, threads: int) -> None:
-        self._names = [feature.name for feature in bundle.features]
-        self._threads = threads
-        self._samples = nan_for(bundle.missing, bundle.golden.vectors[:_SAMPLES])
-        self._missing = bundle.missing
-        self._booster = bundle.booster.copy()
-        self._booster.set_param({"device": "cpu", "nthread": threads})
+        super().__init__(bundle, threads)
         # The first call builds XGBoost's predictor, so it is made before the first event.
         self._compiled_trees = self._same_as_xgboost(bundle.golden.vectors)
 
     def margins(self, matrix: Matrix) -> Margins:
-        check_matrix(matrix, self._names)
-        if not len(matrix):
-            return np.empty(0, dtype=np.float32)
         trees = self._compiled_trees
-        if trees is not None and len(matrix) <= trees.max_rows:
-            return trees.margins(nan_for(self._missing, matrix))
-        return score(self._booster, matrix, self._missing)
+        if trees is None or not 0 < len(matrix) <= trees.max_rows:
+            return super().margins(matrix)
+        check_matrix(matrix, self._names)
+        return trees.margins(nan_for(self._missing, matrix))
 
     def _same_as_xgboost(self, samples: Matrix) -> CompiledTrees | None:
         """The compiled trees; None if their margins are not those of XGBoost, bit by bit."""
@@ -61,38 +42,3 @@ class CpuBackend:
         expected = score(self._booster, samples, np.nan)
         equal = np.array_equal(trees.margins(samples).view(np.uint32), expected.view(np.uint32))
         return trees if equal else None
-
-    def contributions(self, matrix: Matrix) -> Contributions:
-        check_matrix(matrix, self._names)
-        if not len(matrix):
-            return np.empty((0, len(self._names) + 1), dtype=np.float32)
-        matrix = nan_for(self._missing, matrix)
-        shap, bias = self._shap
-        if shap is None:
-            return self._contributions_by_xgboost(matrix)
-        contributions = np.empty((len(matrix), len(self._names) + 1), dtype=np.float32)
-        contributions[:, :-1] = shap(matrix)
-        contributions[:, -1] = bias
-        return contributions
-
-    @cached_property
-    def _shap(self) -> tuple[TreeShap | None, np.float32]:
-        """Table-based TreeSHAP, and the bias of the model.
-
-        TreeSHAP is None if it refuses the trees, or differs from XGBoost on the samples.
-        """
-        expected = self._contributions_by_xgboost(self._samples)
-        bias: np.float32 = expected[0, -1]
-        try:
-            shap = TreeShap(self._booster, len(self._names))
-        except ValueError:
-            return None, bias
-        equal = np.allclose(shap(self._samples), expected[:, :-1], rtol=_TOLERANCE, atol=_TOLERANCE)
-        return (shap if equal else None), bias
-
-    def _contributions_by_xgboost(self, matrix: Matrix) -> Contributions:
-        # XGBoost computes contributions for a DMatrix only, not with inplace_predict.
-        contributions: Contributions = self._booster.predict(
-            xgb.DMatrix(matrix, nthread=self._threads), pred_contribs=True, validate_features=False
-        )
-        return contributions

@@ -53,7 +53,7 @@ def main() -> None:
 def _outcome(task: str, path: Path, target: str, memory: int) -> dict[str, Any]:
     """Run the task under the limit on memory, and return its answer."""
     # All imports come before the limit on memory.
-    import models.backend  # noqa: F401, PLC0415
+    import models.backend.xgboost_backend  # noqa: F401, PLC0415
     from base.errors import ConfigurationError  # noqa: PLC0415
     from models.bundle.model_checks import short_message  # noqa: PLC0415
 
@@ -94,12 +94,12 @@ def prove(folder: Path, device: str, lift: Any = lambda: None) -> dict[str, Any]
     import numpy as np  # noqa: PLC0415
 
     from base.errors import BundleRefusedError  # noqa: PLC0415
-    from models.backend import open_backend  # noqa: PLC0415
+    from models.backend.xgboost_backend import XgboostBackend  # noqa: PLC0415
     from models.bundle import load_bundle  # noqa: PLC0415
     from models.bundle.golden import check_margins  # noqa: PLC0415
 
     bundle = load_bundle(folder)
-    backend, golden = open_backend(bundle, "cpu", threads=1), bundle.golden
+    backend, golden = XgboostBackend(bundle, threads=1), bundle.golden
     alone = np.concatenate([backend.margins(row[np.newaxis]) for row in golden.vectors])
     check_margins(alone, golden, f"{folder}: each vector alone")
     # XGBoost uses another algorithm for many rows.

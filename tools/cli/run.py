@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 from tools.cli.options import HERE, PipelineOption
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 def run(pipeline: PipelineOption = HERE) -> None:
     """Run the worker: score events from Kafka until SIGTERM, then drain and exit."""
+    # Until the loop begins: see worker.process.garbage.
+    gc.disable()
     from worker import app
 
     app.run(_loaded(pipeline))

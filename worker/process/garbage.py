@@ -3,6 +3,10 @@
 Python's collector stops all threads while it searches objects for unused cycles. A full search goes
 through everything that was imported and loaded: 260,000 objects, 0.16 s of CPU (measured; 3.7 s on
 a machine with ten times as much work as cores). What is frozen is not searched.
+
+While imports and files fill the memory, the collector runs several times and finds little: a start
+without it takes 0.65 s of CPU less, a quarter (measured). The cycles that it would have found stay:
+the memory of the process is the same, as it would not go back to the system.
 """
 
 from __future__ import annotations
@@ -46,9 +50,12 @@ _PAUSES = _Pauses()
 
 @contextmanager
 def frozen_start() -> Iterator[None]:
-    """Exempt all objects of this moment from garbage collection, and measure its pauses."""
-    gc.collect()
+    """Exempt all objects of this moment from garbage collection, and measure its pauses.
+
+    The collector is enabled, in case that it was not until now.
+    """
     gc.freeze()
+    gc.enable()
     gc.callbacks.append(_PAUSES)
     try:
         yield

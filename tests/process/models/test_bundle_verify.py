@@ -257,8 +257,8 @@ def test_the_child_bounds_its_memory_beyond_the_libraries() -> None:
 
 BACKEND = (
     "import sys; sys.modules['sklearn'] = None\n"
-    "import numpy as np; from models.backend.cpu import CpuBackend\n"
-    "margins = CpuBackend.margins; contributions = CpuBackend.contributions\n"
+    "import numpy as np; from models.backend.xgboost_backend import XgboostBackend\n"
+    "margins = XgboostBackend.margins; contributions = XgboostBackend.contributions\n"
 )
 
 
@@ -266,15 +266,15 @@ BACKEND = (
     ("change", "said"),
     [
         (
-            "CpuBackend.margins = lambda s, m: margins(s, m) + np.float32(len(m) == 1)",
+            "XgboostBackend.margins = lambda s, m: margins(s, m) + np.float32(len(m) == 1)",
             "each vector alone: gives other margins for 128 of 128",
         ),
         (
-            "CpuBackend.margins = lambda s, m: margins(s, m) + np.float32(len(m) > 1000)",
+            "XgboostBackend.margins = lambda s, m: margins(s, m) + np.float32(len(m) > 1000)",
             "each vector among many: gives other margins for 128 of 128",
         ),
         (
-            "CpuBackend.contributions = lambda s, m: contributions(s, m) * np.nan",
+            "XgboostBackend.contributions = lambda s, m: contributions(s, m) * np.nan",
             "its scores cannot be explained",
         ),
     ],
@@ -298,6 +298,15 @@ def test_the_child_does_without_scikit_learn() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="these are Linux's")
+def test_the_child_does_without_compiled_loops(folder: Path) -> None:
+    look = (
+        "import sys\nfrom models.sandbox.child import prove as real\n"
+        "def prove(*given): return real(*given) and [m for m in sys.modules if m == 'numba']"
+    )
+    _, answer, _ = in_the_child(look, str(folder))
+    assert json.loads(answer) == {"proven": []}
+
+
 def test_the_child_gives_way_to_the_worker() -> None:
     look = (
         "import os, resource\n"

@@ -14,7 +14,7 @@ import xgboost as xgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import models.backend.cpu
+import models.backend.xgboost_backend
 from models.backend import open_backend
 from models.bundle import Bundle
 from models.treeshap import TreeShap
@@ -190,7 +190,7 @@ class Refusing(Wrong):
 def test_the_backend_gives_those_of_xgboost_whatever_the_fast_way_does(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, fast: type
 ) -> None:
-    monkeypatch.setattr(models.backend.cpu, "TreeShap", fast)
+    monkeypatch.setattr(models.backend.xgboost_backend, "TreeShap", fast)
     backend = open_backend(bundle, "cpu", threads=1)
     matrix = matrix_of(50, len(NAMES), 8)
     found = backend.contributions(matrix)

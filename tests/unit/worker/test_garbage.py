@@ -18,6 +18,12 @@ def test_what_was_there_at_the_start_is_not_searched() -> None:
     assert gc.callbacks == callbacks
 
 
+def test_from_the_loop_on_garbage_is_collected() -> None:
+    gc.disable()
+    with frozen_start():
+        assert gc.isenabled()
+
+
 def test_pauses_are_measured_by_generation() -> None:
     report_pauses()
     pauses = sample("gc_pause_seconds_count", generation="2")
