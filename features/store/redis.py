@@ -19,6 +19,7 @@ from redis.exceptions import (
     NoScriptError,
     RedisError,
 )
+from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from base.address import shown_address
@@ -50,6 +51,7 @@ _LOADS: list[Command] = [("SCRIPT LOAD", script.text) for script in scripts.ALL]
 _OWNED = {
     "credential_provider": "store.username and store.password_file",
     "decode_responses": "always false: values are binary",
+    "maint_notifications_config": "always off",
     "password": "store.password_file",
     "retry": "the worker's own: a failed read is repeated once, a write never",
     "retry_on_error": "the worker's own",
@@ -120,6 +122,8 @@ class RedisStore:
             **given,
             # redis-py's ten retries would multiply every timeout; read() retries by itself.
             "retry": Retry(NoBackoff(), 0),
+            # A server would send them between answers, which redis_answers receives by itself.
+            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         }
         try:
             pool = redis.ConnectionPool.from_url(url, **settings)
