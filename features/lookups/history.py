@@ -70,4 +70,4 @@ class LookupHistory:
 
 def _bits(stored: npt.NDArray[Any]) -> Longs:
     """int64[R, V + 1], the time and the bits of the values."""
-    return stored.view(np.int64).reshape(len(stored), -1)
+    return stored.view(np.int64).reshape(len(stored), stored.itemsize // 8)

@@ -201,15 +201,15 @@ def test_a_file_of_several_parts_is_one_history(made: FeatureSet, tmp_path: Path
         {
             "shop": pa.array(np.arange(rows) % 1_000),
             "risk": pa.array(np.arange(rows), pa.float64()),
-            "updated_at": pa.array(NOON + np.arange(rows) // 1_000, pa.timestamp("us")),
+            "updated_at": pa.array(NOON + np.arange(rows) // 2_000, pa.timestamp("us")),
         }
     )
     pq.write_table(some, tmp_path / "place.parquet", row_group_size=999)
     past = {"place": read_past_lookup(made, "place", tmp_path / "place.parquet")}
     events = [Row("a", 6, NOON + rows), Row("a", 7, NOON + rows), Row("a", 999, NOON + 3)]
-    # Shop 6 is in the last part too, and shop 7 is not.
+    # Each shop has two rows of each time; shop 6 is in the last part too, and shop 7 is not.
     values = built(made, tmp_path, events, past)["RISK"].to_pylist()
-    assert values == [rows - 1, rows - 1_000, 3_999]
+    assert values == [rows - 1, rows - 1_000, 7_999]
 
 
 def test_a_table_names_the_files_of_past_values(made: FeatureSet, tmp_path: Path) -> None:
