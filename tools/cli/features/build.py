@@ -111,10 +111,10 @@ def build(
 
     The table holds features, ids and keys, and labels. Reads event files; without
     --events, the pipeline's input topic up to its end at the time of the call.
-    Lookups without --lookup have their default values.
-    Rows from files keep the file order; rows from a topic are ordered by
-    partition and offset. Files are refused if more than 1 % of the rows are out
-    of order. The last line on stdout is JSON.
+    Lookups without --lookup have their default values. Rows from files keep the
+    file order; rows from a topic are ordered by partition and offset. Files are
+    refused if more than 1 % of the rows are out of order. The last line on stdout
+    is JSON.
     """
     _require_free(out, force=force)
     from features.definition import load_feature_set
