@@ -1,7 +1,8 @@
-"""Checks of output paths before a command writes a file."""
+"""Checks of output paths before a command writes a file, and the move of a complete file."""
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 from typing import Final
@@ -36,3 +37,15 @@ def require_file_or_nothing(path: Path, setting: str, remedy: str = "name a file
         kind = None
     if kind is not None:
         raise ConfigurationError(f"{setting}: {path} is {kind}; {remedy}")
+
+
+def move_into_place(complete: Path, path: Path) -> None:
+    """Move a file to ``path`` in the same file system, replacing an existing one, for good."""
+    with complete.open("rb") as file:
+        os.fsync(file.fileno())
+    complete.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

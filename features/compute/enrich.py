@@ -13,6 +13,7 @@ from features.definition.feature import Feature
 from features.definition.feature_set import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
+from features.lookups.history import LookupHistory
 from features.lookups.lookup import LookupRequest
 from features.store.protocol import OnlineStore, ReadResult, Writes
 from features.store.stored_values import StoredValues
@@ -22,6 +23,7 @@ from features.windows.plan import Each, WindowRequest
 from schemas.batch import EventBatch
 
 _EMPTY_LOG = LogState()
+_NO_LOOKUPS: Mapping[str, LookupHistory] = {}
 _NOTHING_READ = ReadResult(StoredValues.of([]), [])
 
 
@@ -60,6 +62,8 @@ def enrich(
 class Enriching:
     """First step for N events, without the store: the keys to read, and the events that are late.
 
+    Lookups in ``past_lookups`` have their past values, and the others those of the store.
+
     Attributes:
         after: State of the log after the batch.
     """
@@ -70,11 +74,13 @@ class Enriching:
         batch: EventBatch,
         log: LogState,
         namespace: Namespace | None = None,
+        past_lookups: Mapping[str, LookupHistory] = _NO_LOOKUPS,
     ) -> None:
         namespace = namespace or Namespace.local(feature_set.name)
         self._feature_set = feature_set
         self._batch = batch
-        self._lookups = LookupRequest(tuple(feature_set.lookups.values()), batch)
+        lookups = tuple(feature_set.lookups.values())
+        self._lookups = LookupRequest(lookups, batch, past_lookups)
         self._windows = WindowRequest(feature_set.histories, batch, namespace, log)
         self._key = namespace.key
         self.after = self._windows.after

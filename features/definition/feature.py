@@ -33,6 +33,7 @@ class Feature:
         irreproducible: True if it needs a lookup or a best-effort window, whose values cannot be
             computed again from the log alone.
         entities: Entities whose histories it needs, directly or through other features.
+        lookups: Lookups whose values it needs, likewise.
         window: Window whose value it is, None for other kinds of features.
     """
 
@@ -44,6 +45,7 @@ class Feature:
     of_event: bool
     irreproducible: bool
     entities: frozenset[str]
+    lookups: frozenset[str]
     window: Window | None
 
     @property

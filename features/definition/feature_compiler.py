@@ -38,6 +38,7 @@ class _Compiled:
     of_event: bool = True
     irreproducible: bool = False
     entities: frozenset[str] = frozenset()
+    lookups: frozenset[str] = frozenset()
     window: Window | None = None
 
 
@@ -100,6 +101,7 @@ class FeatureCompiler:
             of_event=compiled.of_event,
             irreproducible=compiled.irreproducible,
             entities=compiled.entities,
+            lookups=compiled.lookups,
             window=compiled.window,
         )
 
@@ -183,6 +185,7 @@ class FeatureCompiler:
             frozenset({self._bindings.entities[lookup.entity].path}),
             of_event=False,
             irreproducible=True,
+            lookups=frozenset({lookup.name}),
         )
 
     def _window(self, spec: FeatureSpec, location: Location) -> _Compiled:
@@ -242,6 +245,7 @@ class FeatureCompiler:
             of_event=all(feature.of_event for feature in earlier),
             irreproducible=any(feature.irreproducible for feature in earlier),
             entities=frozenset().union(*(feature.entities for feature in earlier)),
+            lookups=frozenset().union(*(feature.lookups for feature in earlier)),
         )
 
     def _leaf(self, path: str) -> Term:

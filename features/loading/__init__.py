@@ -5,5 +5,6 @@ from __future__ import annotations
 from features.loading.known_labels import KnownLabels
 from features.loading.label_files import LabelFile
 from features.loading.label_rows import LabelRows, whole_labels
+from features.loading.past_lookups import PastLookup
 
-__all__ = ["KnownLabels", "LabelFile", "LabelRows", "whole_labels"]
+__all__ = ["KnownLabels", "LabelFile", "LabelRows", "PastLookup", "whole_labels"]

@@ -1,10 +1,11 @@
-"""Load a lookup of the online store from a Parquet file."""
+"""Read values of a lookup from a Parquet file, and load them into the online store."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -70,75 +71,138 @@ def load_lookup(
         DependencyUnavailableError: The store does not answer; the load can be repeated from its
             start.
     """
-    if lookup not in feature_set.lookups:
-        raise ConfigurationError(unknown("lookup", lookup, feature_set.lookups))
-    feast = feature_set.lookups[lookup].feast
-    if feast is not None:
+    target = find_lookup(feature_set, lookup)
+    if target.feast is not None:
         raise ConfigurationError(
-            f"lookup {lookup} reads the feature view {feast.feature_view} as Feast keeps it: fill "
-            "it with feast materialize, or remove feast: from the lookup to load it from here"
+            f"lookup {lookup} reads the feature view {target.feast.feature_view} as Feast keeps "
+            "it: fill it with feast materialize, or remove feast: from the lookup to load it from "
+            "here"
         )
+    with open_lookup_file(feature_set, target, path) as file:
+        keys = file.check()
+        done = 0
+        for rows in file.rows():
+            store.write(_packed(target, rows))
+            done += len(rows.keys)
+            progress(done, len(file))
+    return Loaded(done, keys)
+
+
+def find_lookup(feature_set: FeatureSet, name: str) -> Lookup:
+    """The lookup of that name. Raises ConfigurationError if there is none."""
+    if name not in feature_set.lookups:
+        raise ConfigurationError(unknown("lookup", name, feature_set.lookups))
+    return feature_set.lookups[name]
+
+
+def _packed(lookup: Lookup, rows: LookupRows) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values for the store."""
+    width, data = lookup.layout.itemsize, rows.stored.tobytes()
+    values = (data[i : i + width] for i in range(0, len(data), width))
+    return zip(lookup.keys(rows.keys), values, strict=True)
+
+
+class LookupRows(NamedTuple):
+    """N rows of a file.
+
+    Attributes:
+        keys: StringArray[N].
+        stored: [N], values in the layout of the lookup, with their times.
+    """
+
+    keys: pa.StringArray
+    stored: npt.NDArray[Any]
+
+
+@contextmanager
+def open_lookup_file(
+    feature_set: FeatureSet, lookup: Lookup, path: Path, *, dated: bool = False
+) -> Iterator[LookupFile]:
+    """Open a Parquet file with values of ``lookup``.
+
+    Args:
+        feature_set: The feature set.
+        lookup: The lookup.
+        path: Path of the file.
+        dated: True if each row must have a time, also without a max_age.
+
+    Raises:
+        ConfigurationError: A column is invalid, or there are no rows.
+    """
     try:
         with pq.ParquetFile(path) as file:
-            source = _LookupFile(feature_set, feature_set.lookups[lookup], path, file)
-            total = file.metadata.num_rows
-            if not total:
+            if not file.metadata.num_rows:
                 raise ConfigurationError(
                     f"{path} has no rows, so nothing was written; give a file with a row for each "
                     "key"
                 )
-            keys = source.check()
-            done = 0
-            for packed in source.packed():
-                store.write(packed)
-                done += len(packed)
-                progress(done, total)
+            yield LookupFile(feature_set, lookup, path, file, dated=dated)
     except FileNotFoundError as error:
         raise ConfigurationError(f"{path}: no such file") from error
     except (OSError, pa.ArrowInvalid) as error:
         raise ConfigurationError(f"{path} cannot be read as Parquet: {error}") from error
-    return Loaded(total, keys)
 
 
-class _LookupFile:
-    """A Parquet file as values of one lookup."""
+class LookupFile:
+    """A Parquet file as values of one lookup.
+
+    Attributes:
+        schema: Schema of the file.
+    """
 
     def __init__(
-        self, feature_set: FeatureSet, lookup: Lookup, path: Path, file: pq.ParquetFile
+        self,
+        feature_set: FeatureSet,
+        lookup: Lookup,
+        path: Path,
+        file: pq.ParquetFile,
+        *,
+        dated: bool,
     ) -> None:
         self._lookup = lookup
         self._path = path
         self._file = file
-        schema = file.schema_arrow
-        self._key = self._key_column(feature_set, schema)
+        self.schema: pa.Schema = file.schema_arrow
+        self._key = self._key_column(feature_set, self.schema)
         for name in lookup.names:
-            self._require(schema, name, "a number", _is_number)
-        self._updated_at = "updated_at" in schema.names
+            self._require(self.schema, name, "a number", _is_number)
+        self._updated_at = "updated_at" in self.schema.names
+        self._needs_time = dated or lookup.max_age is not None
+        self._reason = "past values are found by it" if dated else "the lookup has a max_age"
         if self._updated_at:
-            self._require(schema, "updated_at", "a timestamp in UTC", _is_utc)
-        elif lookup.max_age is not None:
+            self._require(self.schema, "updated_at", "a timestamp in UTC", _is_utc)
+        elif self._needs_time:
+            remedy = "" if dated else ", or remove max_age"
             raise ConfigurationError(
-                f"{path} has no column updated_at, and lookup {lookup.name} has a max_age: add the "
-                "time (UTC) of each row's values, or remove max_age"
+                f"{path} has no column updated_at, and {self._reason}: add the time (UTC) of each "
+                f"row's values{remedy}"
             )
 
+    def __len__(self) -> int:
+        """Number of rows."""
+        return int(self._file.metadata.num_rows)
+
     def check(self) -> int:
-        """Validate all rows by packing them; return the number of distinct keys."""
-        for _ in self.packed():
+        """Validate all rows; return the number of distinct keys."""
+        for _ in self.rows():
             pass
         batches = self._file.iter_batches(columns=[self._key])
         keys = pa.chunked_array([self._keys(batch, 1) for batch in batches], pa.string())
         return int(pc.count_distinct(keys).as_py())
 
-    def packed(self) -> Iterator[list[tuple[bytes, bytes]]]:
-        """Keys and values for the store, ROWS_AT_A_TIME rows at a time."""
+    def rows(self) -> Iterator[LookupRows]:
+        """Iterate over the rows, ROWS_AT_A_TIME at a time.
+
+        Raises:
+            ConfigurationError: A row is invalid.
+        """
         columns = [self._key, *self._lookup.names, *(["updated_at"] if self._updated_at else [])]
         first = 1
         for batch in self._file.iter_batches(ROWS_AT_A_TIME, columns=columns):
-            yield self._pack(batch, first)
+            yield LookupRows(self._keys(batch, first), self._stored(batch, first))
             first += batch.num_rows
 
-    def _pack(self, batch: pa.RecordBatch, first: int) -> list[tuple[bytes, bytes]]:
+    def _stored(self, batch: pa.RecordBatch, first: int) -> npt.NDArray[Any]:
         table = np.empty(batch.num_rows, dtype=self._lookup.layout)
         for place, name in enumerate(self._lookup.names):
             values = pc.cast(plain(batch.column(name)), pa.float64())
@@ -146,10 +210,7 @@ class _LookupFile:
             self._refuse_row(np.isinf(numbers), first, f"{name} is infinite")
             table["values"][:, place] = numbers
         table["updated_at"] = self._times(batch, first)
-        width = self._lookup.layout.itemsize
-        data = table.tobytes()
-        values = [data[i : i + width] for i in range(0, len(data), width)]
-        return list(zip(self._lookup.keys(self._keys(batch, first)), values, strict=True))
+        return table
 
     def _keys(self, batch: pa.RecordBatch, first: int) -> pa.StringArray:
         column, bad = to_column(
@@ -174,8 +235,8 @@ class _LookupFile:
             return int(NEVER)
         micros = pc.cast(batch.column("updated_at"), pa.timestamp("us", "UTC"), safe=False)
         absent = micros.is_null().to_numpy(zero_copy_only=False)
-        if self._lookup.max_age is not None:
-            self._refuse_row(absent, first, "updated_at is null, and the lookup has a max_age")
+        if self._needs_time:
+            self._refuse_row(absent, first, f"updated_at is null, and {self._reason}")
         times: npt.NDArray[np.int64] = (
             pc.fill_null(pc.cast(micros, pa.int64()), int(NEVER))
             .to_numpy(zero_copy_only=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from base.arrays import Floats, Longs, Mask
-from features.lookups.decoded import NEVER, blank, decode, decode_feast, layout
+from features.lookups.decoded import NEVER, DecodedLookups, blank, decode, decode_feast, layout
+from features.lookups.history import LookupHistory
 from features.lookups.kernel.decode import ANY_AGE, spread_values
 from features.store.feast import FeastView
 from features.store.protocol import Hashes, ReadResult, Row
@@ -91,6 +92,9 @@ class LookedUp(NamedTuple):
 class LookupRequest:
     """Reads of all lookups for N events, each key once, and the decoding of their answers.
 
+    A lookup in ``histories`` has the values of its history at the time of each event, and is not
+    read from the store.
+
     Attributes:
         keys: Keys to read, in one round trip with ``hashes``; a caller may read other keys behind
             them.
@@ -98,7 +102,12 @@ class LookupRequest:
         hashes: Hashes to read; likewise.
     """
 
-    def __init__(self, lookups: Sequence[Lookup], batch: EventBatch) -> None:
+    def __init__(
+        self,
+        lookups: Sequence[Lookup],
+        batch: EventBatch,
+        histories: Mapping[str, LookupHistory],
+    ) -> None:
         self.keys: list[Keys] = []
         self.count = 0
         self.hashes: list[Hashes] = []
@@ -107,6 +116,10 @@ class LookupRequest:
         by_entity: dict[str, tuple[Keys, Longs]] = {}
         for lookup in lookups if len(batch) else ():
             entity = lookup.entity
+            if lookup.name in histories:
+                past = histories[lookup.name].at(batch.entity_keys[entity], batch.event_time)
+                self._requested.append(_LookupKeys(lookup, np.arange(len(batch)), past))
+                continue
             if entity not in by_entity:
                 by_entity[entity] = grouped(batch.entity_keys[entity])
             self._requested.append(self._request(lookup, *by_entity[entity]))
@@ -132,7 +145,9 @@ class LookupRequest:
         flags: dict[str, Mask] = {}
         values = dict.fromkeys(self._names, np.empty(0))
         for lookup, rows, where, asked in self._requested:
-            if isinstance(where, slice):
+            if isinstance(where, DecodedLookups):
+                decoded = where
+            elif isinstance(where, slice):
                 decoded = decode(answers.values[where], lookup.defaults)
             else:
                 decoded = decode_feast(
@@ -161,14 +176,14 @@ class _LookupKeys(NamedTuple):
 
     Attributes:
         lookup: The lookup.
-        rows: int64[N], the index of each event's unique key.
-        where: Slice of the values read, or index in the hashes read.
+        rows: int64[N], the index of each event's unique key, or of its past values.
+        where: Slice of the values read, or index in the hashes read, or past values of N events.
         asked: True for each unique key that was read; None if all were.
     """
 
     lookup: Lookup
     rows: Longs
-    where: slice | int
+    where: slice | int | DecodedLookups
     asked: list[bool] | None = None
 
 

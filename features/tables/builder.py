@@ -16,7 +16,7 @@ import pyarrow as pa
 from base.errors import ConfigurationError
 from features.compute.enrich import Enriching, StoreRead
 from features.definition import FeatureSet
-from features.loading import KnownLabels
+from features.loading import KnownLabels, PastLookup
 from features.tables.event_table import EventTable
 from features.tables.history_run import HistoryRun
 from features.tables.training_table import Table
@@ -24,6 +24,7 @@ from schemas.batch import Refusal
 
 T = TypeVar("T")
 
+_NO_LOOKUPS: Mapping[str, PastLookup] = {}
 _AHEAD = 1
 _BEHIND = 0
 _SHOWN = 5
@@ -59,12 +60,13 @@ class Built:
         self.examples += events.refused[: _SHOWN - len(self.examples)]
 
 
-def build(
+def build(  # noqa: PLR0913  inputs of a table
     feature_set: FeatureSet,
     source: Iterable[EventTable],
     out: Path,
     labels: KnownLabels | None = None,
     *,
+    lookups: Mapping[str, PastLookup] = _NO_LOOKUPS,
     partitions: int = 1,
     by_partition: bool = False,
     advance: Callable[[int, HistoryRun], None] = lambda _rows, _run: None,
@@ -78,6 +80,7 @@ def build(
         source: Events in order.
         out: Path of the table.
         labels: Labels that replace those of the events.
+        lookups: Past values of lookups, by name; the other lookups have their defaults.
         partitions: Number of partitions of the input.
         by_partition: See ``Table``.
         advance: Called with the number of input rows done and the run, which has their counts.
@@ -90,9 +93,9 @@ def build(
     """
     built, done = Built(), 0
     with ThreadPoolExecutor(os.cpu_count(), "windows") as pool:
-        run = HistoryRun(feature_set, labels, partitions, pool.map)
+        run = HistoryRun(feature_set, labels, partitions, pool.map, lookups)
         with (
-            Table(out, feature_set, by_partition=by_partition) as table,
+            Table(out, feature_set, lookups, by_partition=by_partition) as table,
             Behind(_BEHIND) as behind,
             closing(ahead(_begun(run, source), _AHEAD)) as chunks,
         ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from features.definition import FeatureSet
 from features.history.labels import LabelBatch, label_appends
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
-from features.loading import KnownLabels
+from features.loading import KnownLabels, PastLookup
 from features.loading.label_rows import FILE_PARTITION
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction
@@ -25,6 +25,7 @@ from features.windows.order import InputTimes
 from features.windows.plan import Each
 from schemas.batch import EventBatch
 
+_NO_LOOKUPS: Mapping[str, PastLookup] = {}
 _MIN_KEYS_TO_SWEEP = 10_000
 """Number of keys below which no sweep runs."""
 
@@ -82,6 +83,7 @@ class HistoryRun:
         labels: Labels of all events; None for the labels that the events carry.
         partitions: Number of partitions of the input.
         each: ``map``, or the ``map`` of a thread pool.
+        lookups: Past values of lookups, by name; the other lookups have their defaults.
 
     Attributes:
         flagged: Number of events so far with each flag of windows or lookups.
@@ -94,6 +96,7 @@ class HistoryRun:
         labels: KnownLabels | None,
         partitions: int,
         each: Each = map,
+        lookups: Mapping[str, PastLookup] = _NO_LOOKUPS,
     ) -> None:
         self.store = SweptStore()
         self.log = LogState()
@@ -104,6 +107,7 @@ class HistoryRun:
         self._labels = labels
         self._partitions = partitions
         self._each = each
+        self._past_lookups = {name: past.history for name, past in lookups.items()}
         if labels is not None and labels.ahead is not None and len(labels):
             self.store.now = int(labels.ahead.event_time.max())
             self._learn(labels.ahead)
@@ -132,7 +136,7 @@ class HistoryRun:
 
     def begin(self, batch: EventBatch, log: LogState) -> Enriching:
         """First step for events after ``log``: the next ones, or later ones."""
-        return Enriching(self._feature_set, batch, log, self.namespace)
+        return Enriching(self._feature_set, batch, log, self.namespace, self._past_lookups)
 
     def read(self, enriching: Enriching) -> StoreRead:
         """Compute the windows of the next events, which ``label`` has seen.

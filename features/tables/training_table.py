@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,13 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from base.errors import ConfigurationError
-from base.output_file import require_file_or_nothing
+from base.output_file import move_into_place, require_file_or_nothing
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
+from features.loading import PastLookup
 from features.tables.event_table import EventTable, cast_like, identity_paths
 
 METADATA: Final = b"fraud_worker"
-"""Metadata key for the feature set's name, fingerprint and features in order, and the columns."""
+"""Metadata key for the feature set's name, fingerprint and features in order, the files of past
+lookup values, and the columns."""
 FLAGGED: Final = b"fraud_worker_flagged"
 """Metadata key for the number of rows with each flag."""
 
@@ -52,10 +53,18 @@ class Table:
         flagged: Number of rows with each flag.
     """
 
-    def __init__(self, path: Path, feature_set: FeatureSet, *, by_partition: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        feature_set: FeatureSet,
+        lookups: Mapping[str, PastLookup],
+        *,
+        by_partition: bool = False,
+    ) -> None:
         """Raise ConfigurationError if the file cannot be created, as the methods do."""
         self._path = path
         self._feature_set = feature_set
+        self._lookups = lookups
         self._by_partition = by_partition
         self._schema: pa.Schema | None = None
         self._writers: dict[int, pq.ParquetWriter] = {}
@@ -123,14 +132,7 @@ class Table:
             self._part(next(iter(self._writers))).rename(complete)
         else:
             self._join(complete)
-        with complete.open("rb") as file:
-            os.fsync(file.fileno())
-        complete.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        move_into_place(complete, self._path)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -197,11 +199,21 @@ class Table:
                 {"name": feature.name, "fingerprint": feature.fingerprint}
                 for feature in self._feature_set.features
             ],
+            "lookups": self._describe_lookups(),
             "columns": self._columns(list(identity)),
         }
         return pa.schema(
             {**features, **identity, **_OF_EVENT}, metadata={METADATA: json.dumps(described)}
         )
+
+    def _describe_lookups(self) -> dict[str, Any]:
+        """File of the past values of each lookup that a feature uses; None for its defaults."""
+        used = frozenset().union(*(feature.lookups for feature in self._feature_set.features))
+        described: dict[str, Any] = dict.fromkeys(sorted(used))
+        for name in used & self._lookups.keys():
+            past = self._lookups[name]
+            described[name] = {"file": past.file, "sha256": past.sha256, "rows": len(past.history)}
+        return described
 
     def _columns(self, identity: list[str]) -> dict[str, Any]:
         """Meaning of each column that is not a feature.

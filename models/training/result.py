@@ -15,6 +15,7 @@ from models.training.out_of_fold import OutOfFold
 from models.training.sample import Sample
 from models.training.search import Trial
 from models.training.spans import SpanResult
+from models.training.table import TrainingTable
 from models.training.training_days import TrainingDays
 
 _TOLERATED_ERROR: Final = 0.1
@@ -83,6 +84,22 @@ def describe_data(training: Training) -> list[str]:
         lines.append(
             "Training days chosen by average precision and card precision on the earlier folds; "
             f"average precision: {tried}"
+        )
+    return lines
+
+
+def describe_lookups(table: TrainingTable) -> list[str]:
+    """Describe the past values of lookups in the table, and the lookups that have defaults."""
+    joined = [
+        f"{name} from {past['file']} ({past['rows']:,} rows)"
+        for name, past in table.lookups.items()
+        if past is not None
+    ]
+    lines = [f"Past lookup values: {', '.join(joined)}"] if joined else []
+    if defaults := [name for name, past in table.lookups.items() if past is None]:
+        lines.append(
+            f"Warning: the table has the defaults of {', '.join(defaults)}, which scores have not; "
+            "build it with --lookup NAME=FILE"
         )
     return lines
 

@@ -65,7 +65,11 @@ class LabelledEvents:
 
 
 class TrainingTable:
-    """Times, cards and labels of all rows; features are read for a range of time only."""
+    """Times, cards and labels of all rows; features are read for a range of time only.
+
+    Attributes:
+        lookups: File, SHA-256 and rows of the past values of each lookup; None for its defaults.
+    """
 
     def __init__(self, path: Path, card: str | None = None) -> None:
         """Read the table, except its features.
@@ -81,6 +85,7 @@ class TrainingTable:
         description = _read_description(path)
         self.feature_set: str = description["feature_set"]
         self.features = tuple(FeatureRef(**feature) for feature in description["features"])
+        self.lookups: Mapping[str, Any] = description.get("lookups", {})
         columns: Mapping[str, Any] = description["columns"]
         self.card = _card(path, columns, card)
         time, label, label_time, amount = (

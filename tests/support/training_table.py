@@ -43,6 +43,7 @@ def write_table(
         "feature_set": "small",
         "fingerprint": "ab" * 8,
         "features": features,
+        "lookups": {"holder": {"file": "holders.parquet", "sha256": "ab" * 32, "rows": 1_234}},
         "columns": {
             "id": "EVENT_ID",
             "time": "TX_TIME",

@@ -1,15 +1,15 @@
-"""Reports on stderr about the rows of an input; labels of a file."""
+"""Reports on stderr about the rows of an input; labels and past lookup values of files."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from features.definition import FeatureSet
-    from features.loading import KnownLabels
+    from features.loading import KnownLabels, PastLookup
     from features.tables import Built, HistoryRun
     from features.windows.order import InputTimes
     from schemas.batch import Refusal
@@ -44,6 +44,35 @@ def known_labels(feature_set: FeatureSet, path: Path | None) -> KnownLabels | No
             f"--labels: {path} has no rows; give a file with labels, or remove the option"
         )
     return KnownLabels(feature_set, parts)
+
+
+def past_lookups(feature_set: FeatureSet, given: Sequence[str]) -> dict[str, PastLookup]:
+    """Read the files of past values, each given as NAME=FILE, by the name of the lookup.
+
+    Raises:
+        ConfigurationError: An option is invalid, or a file is.
+    """
+    from base.errors import ConfigurationError
+    from features.loading.past_lookups import read_past_lookup
+    from tools.cli.options import require_path
+
+    past: dict[str, PastLookup] = {}
+    for text in given:
+        name, equals, file = text.partition("=")
+        if not (name and equals and file):
+            raise ConfigurationError(
+                f"--lookup: {text!r} is not NAME=FILE; write it like card_holder=history.parquet"
+            )
+        if name in past:
+            raise ConfigurationError(
+                f"--lookup: {name} is given twice; put all its rows into one file"
+            )
+        require_path("--lookup", Path(file))
+        try:
+            past[name] = read_past_lookup(feature_set, name, Path(file))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--lookup: {error}") from error
+    return past
 
 
 def tell_refused(
@@ -87,16 +116,37 @@ def tell_unmatched(labels: KnownLabels | None, labelled: int) -> None:
         )
 
 
-def tell_unknown(feature_set: FeatureSet, *, labelled: bool) -> None:
-    """Report on stderr the features whose values differ from those online."""
+def tell_unknown(feature_set: FeatureSet, *, labelled: bool, past: Container[str]) -> None:
+    """Report on stderr the features whose values differ from those online.
+
+    Args:
+        feature_set: The feature set.
+        labelled: True if some events have labels.
+        past: Names of the lookups with past values.
+    """
     from features.windows.window import Aggregate
 
     shares = [w.name for w in feature_set.histories.windows if w.aggregate is Aggregate.FRAUD_SHARE]
     if shares and not labelled:
         note(f"without labels, {', '.join(shares)} count no frauds; give --labels FILE")
-    if feature_set.lookups:
-        names = ", ".join(feature_set.lookups)
-        note(f"lookups ({names}) have their default values: their values of the past are not kept")
+    for lookup in feature_set.lookups:
+        features = [f.name for f in feature_set.features if lookup in f.lookups]
+        if features and lookup not in past:
+            note(
+                f"without past values of lookup {lookup}, its defaults are in "
+                f"{', '.join(features)}; give --lookup {lookup}=FILE"
+            )
+
+
+def tell_lookups(past: Iterable[str], flagged: Mapping[str, int]) -> None:
+    """Report on stderr how many rows have no past value of a lookup, or one that is too old."""
+    for name in past:
+        missing, stale = (flagged.get(f"lookup_{s}:{name}", 0) for s in ("missing", "stale"))
+        if missing or stale:
+            note(
+                f"lookup {name} has its defaults in {missing:,} rows without a value at their time, "
+                f"and in {stale:,} whose value is older than max_age"
+            )
 
 
 def require_order(

@@ -193,7 +193,7 @@ def train(
         warnings.simplefilter("ignore")
         trained = _train(table, days, options, unlabelled_legit=unlabelled is Unlabelled.legit)
         bands = write_training(trained, table, wanted)
-    _tell(trained, wanted, bands)
+    _tell(trained, table, wanted, bands)
     print(json.dumps(_summary(trained, wanted, bands, time.perf_counter() - started)))
 
 
@@ -207,9 +207,11 @@ def _train(
         return train(table, days, options, unlabelled_legit=unlabelled_legit, advance=advance)
 
 
-def _tell(trained: Training, wanted: OutputOptions, bands: dict[str, float]) -> None:
+def _tell(
+    trained: Training, table: TrainingTable, wanted: OutputOptions, bands: dict[str, float]
+) -> None:
     """Report on stderr the data used, the metrics of the model and the paths of the files."""
-    from models.training.result import describe_data, describe_warnings
+    from models.training.result import describe_data, describe_lookups, describe_warnings
 
     metrics = trained.best_trial.metrics
     measures = (
@@ -218,6 +220,7 @@ def _tell(trained: Training, wanted: OutputOptions, bands: dict[str, float]) -> 
     )
     lines = [
         *describe_data(trained),
+        *describe_lookups(table),
         measures,
         *describe_warnings(trained, bands),
         f"Bundle:  {wanted.out}",

@@ -47,6 +47,7 @@ def test_train_writes_a_bundle_a_report_and_a_policy_and_prints_their_metrics(
         *("2018-07-25", "2018-07-31", "7 days"),
     )
     assert "Trained on 2018-07-25 to 2018-07-31 (7 days): 2," in result.stderr
+    assert "Past lookup values: holder from holders.parquet (1,234 rows)" in result.stderr
     assert told["expected_frauds"] == pytest.approx(told["assessed_frauds"], abs=0.2)
     assert told["folds"] == 2
     assert told["out"] == str(out)

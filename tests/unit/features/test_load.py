@@ -171,7 +171,7 @@ def test_progress_is_told(made: FeatureSet, tmp_path: Path) -> None:
         ({"mean": None}, "no column mean, a value of lookup profile"),
         ({"mean": ["1", "2"]}, "column mean is string, not a number"),
         ({"mean": [1.0, math.inf]}, "row 2: mean is infinite"),
-        ({"updated_at": None}, "no column updated_at, and lookup profile has a max_age"),
+        ({"updated_at": None}, "no column updated_at, and the lookup has a max_age"),
         ({"updated_at": [NOON, None]}, "row 2: updated_at is null"),
         ({"updated_at": [1, 2]}, "column updated_at is int64, not a timestamp in UTC"),
         (

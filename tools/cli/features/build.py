@@ -13,8 +13,10 @@ import typer
 from tools.cli.input_reports import (
     SORT_THEM,
     known_labels,
+    past_lookups,
     require_order,
     tell_flagged,
+    tell_lookups,
     tell_refused,
     tell_times,
     tell_unknown,
@@ -33,10 +35,10 @@ from tools.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from features.definition import FeatureSet
-    from features.loading import KnownLabels
+    from features.loading import KnownLabels, PastLookup
     from features.tables import Built, EventTableReader, HistoryRun, SortedEvents
     from tools.topics.topic_events import TopicEvents
 
@@ -66,6 +68,15 @@ def build(
     more_events: MoreEvents = None,
     feature_set: SetOption = None,
     labels: LabelsOption = None,
+    lookup: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE.parquet",
+            help="Past values of a lookup, with the columns of `features load`: each event has the "
+            "value of its time; may be given for several lookups.",
+            show_default=False,
+        ),
+    ] = None,
     partition_by: Annotated[
         str | None,
         typer.Option(
@@ -100,9 +111,10 @@ def build(
 
     The table holds features, ids and keys, and labels. Reads event files; without
     --events, the pipeline's input topic up to its end at the time of the call.
-    Rows from files keep the file order; rows from a topic are ordered by
-    partition and offset. Files are refused if more than 1 % of the rows are out
-    of order. The last line on stdout is JSON.
+    Lookups without --lookup have their default values. Rows from files keep the
+    file order; rows from a topic are ordered by partition and offset. Files are
+    refused if more than 1 % of the rows are out of order. The last line on stdout
+    is JSON.
     """
     _require_free(out, force=force)
     from features.definition import load_feature_set
@@ -111,6 +123,7 @@ def build(
     made = load_feature_set(features_file(feature_set, pipeline))
     started = time.perf_counter()
     known = known_labels(made, labels)
+    past = past_lookups(made, lookup or [])
     columns = _Columns(partition_by, partitions, record_time)
     with _source(made, files, pipeline, columns, sort=sort) as source:
 
@@ -118,12 +131,13 @@ def build(
             if files and not allow_late:
                 require_order(made, run, rows, record_time)
 
-        built = _build(made, source, out, known, judge, by_partition=not files)
+        built = _build(made, source, out, known, past, judge, by_partition=not files)
     if files:
         tell_times(made, built, record_time, SORT_THEM)
     tell_flagged(built.flagged)
     tell_unmatched(known, built.labelled)
-    tell_unknown(made, labelled=bool(built.labelled))
+    tell_unknown(made, labelled=bool(built.labelled), past=past)
+    tell_lookups(past, built.flagged)
     tell_refused("events", built.refused.total(), built.examples, built.refused)
     print(json.dumps(_summary(made, built, out, time.perf_counter() - started)))
 
@@ -145,6 +159,7 @@ def _build(
     source: Source,
     out: Path,
     labels: KnownLabels | None,
+    lookups: Mapping[str, PastLookup],
     judge: Callable[[HistoryRun, int], None],
     *,
     by_partition: bool,
@@ -156,6 +171,7 @@ def _build(
         source: The events.
         out: File of the table.
         labels: Labels to use in place of the events' own; None for the events' own.
+        lookups: Past values of lookups.
         judge: Function of the counts so far and the number of all rows; it may raise.
         by_partition: True if rows come by partition and offset.
     """
@@ -174,6 +190,7 @@ def _build(
             source,
             out,
             labels,
+            lookups=lookups,
             partitions=source.partitions,
             by_partition=by_partition,
             advance=advanced,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -60,15 +60,28 @@ def load(
             help="Columns: the key of the entity, the values of the lookup, and updated_at (UTC).",
         ),
     ],
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="HISTORY.parquet",
+            help="Append the rows that are new to this file, for `features build --lookup`; it is "
+            "created if it is missing.",
+            show_default=False,
+        ),
+    ] = None,
     pipeline: PipelineOption = HERE,
 ) -> None:
     """Load a lookup's values from a Parquet file into the online store."""
     from features.loading.lookup_files import load_lookup
+    from features.loading.past_lookups import keep_rows
     from tools.progress import progress
 
-    with stored_features(pipeline) as stored, progress(f"loading {lookup}") as advance:
-        loaded = load_lookup(stored.feature_set, lookup, file, stored.store, advance)
-    typer.echo(f"{lookup}: {loaded.rows:,} rows, {loaded.keys:,} keys", err=True)
+    with stored_features(pipeline) as (_, feature_set, store), ExitStack() as stack:
+        kept = stack.enter_context(keep_rows(feature_set, lookup, file, keep)) if keep else 0
+        advance = stack.enter_context(progress(f"loading {lookup}"))
+        loaded = load_lookup(feature_set, lookup, file, store, advance)
+    rows = f"{lookup}: {loaded.rows:,} rows, {loaded.keys:,} keys"
+    typer.echo(f"{rows}; {kept:,} rows added to {keep}" if keep else rows, err=True)
 
 
 def load_labels(
