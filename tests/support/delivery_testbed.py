@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.oracles.topics import await_ended_transactions, read_to_end
 from worker.delivery.checkpoint import Destination
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.publish import Outbox, SizeLimits
-from worker.kafka import make_producer
+from worker.delivery.reports import Reports
+from worker.kafka import make_transactional_producer
 from worker.process.replica import transactional_id
 from worker.process.watchdog import Watchdog
 from worker.settings import KafkaSettings
@@ -39,12 +39,12 @@ class DeliveryTestbed:
         """Checkpoint whose deliveries take turns at any distance of time."""
         ticks = iter(range(10**6))
 
-        def make(number: int, report: Any) -> Any:
+        def make(number: int, reports: Reports) -> Producer:
             options = {
                 "transactional.id": transactional_id(self.kafka.group, "r", number),
                 "transaction.timeout.ms": self.transaction_timeout_ms,
             }
-            return make_producer(self.kafka, LIMITS, on_delivery=report, **options)
+            return make_transactional_producer(self.kafka, LIMITS, reports, **options)
 
         kafka = self.kafka
         return ExactlyOnce(
