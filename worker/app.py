@@ -30,10 +30,16 @@ from worker.delivery.checkpoint import Checkpoint, Destination
 from worker.delivery.delivery import Delivery
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.publish import SizeLimits
-from worker.delivery.reports import OnFailure
+from worker.delivery.reports import Reports
 from worker.histories import Histories, NoHistories, StoredHistories
 from worker.histories.stored_histories import claim_location
-from worker.kafka import TopicLimits, make_admin, make_consumer, make_producer
+from worker.kafka import (
+    TopicLimits,
+    make_admin,
+    make_consumer,
+    make_producer,
+    make_transactional_producer,
+)
 from worker.loop import Loop, Waits
 from worker.process.garbage import frozen_start
 from worker.process.health import Health, HealthServer
@@ -304,13 +310,15 @@ def _make_checkpoint(
     if settings.delivery.guarantee == "at_least_once":
         return AtLeastOnce(
             destination=destination,
-            make_producer=lambda report: make_producer(kafka, limits(), on_delivery=report),
+            make_producer=lambda reports: make_producer(
+                kafka, limits(), on_delivery=reports.on_score
+            ),
             consumer=consumer,
         )
 
-    def make(number: int, report: OnFailure) -> Producer:
+    def make(number: int, reports: Reports) -> Producer:
         name = transactional_id(kafka.group, replica, number)
-        return make_producer(kafka, limits(), on_delivery=report, **{"transactional.id": name})
+        return make_transactional_producer(kafka, limits(), reports, **{"transactional.id": name})
 
     return ExactlyOnce(destination=destination, make_producer=make, replica=replica)
 

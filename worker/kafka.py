@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from base.errors import ConfigurationError
 from worker.delivery.publish import SizeLimits
+from worker.delivery.reports import Reports
 from worker.settings import KafkaSettings, read_secret
 from worker.settings.options import require_option_files
 
@@ -39,6 +40,9 @@ LOGGER.addHandler(logging.NullHandler())
 _LOG_FRAME = re.compile(
     r"^\w+ \[[^]]*\] (?:\[[^]]*\]: )*|(?: \(after .*\))?(?:, \d+ identical.*)?$"
 )
+_NOT_CONNECTED = re.compile(r" in state (TRY_)?CONNECT\b")
+# Syslog's number.
+_LOG_INFO = 6
 
 Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
@@ -127,6 +131,48 @@ def make_producer(kafka: KafkaSettings, limits: SizeLimits, **more: Any) -> Prod
     )
 
 
+def make_transactional_producer(
+    kafka: KafkaSettings, limits: SizeLimits, reports: Reports, **more: Any
+) -> Producer:
+    """Make a producer that reports failed scores and lost connections.
+
+    Args:
+        kafka: Settings of the brokers.
+        limits: Size limits of the output topics.
+        reports: Takes the reports.
+        more: Further options: the transactional id.
+    """
+    level = whole_number({**kafka.options, **kafka.producer}.get("log_level"))
+    return make_producer(
+        kafka,
+        limits,
+        on_delivery=reports.on_score,
+        logger=_ConnectionLog(reports.on_connection_lost),
+        # Without them, lost connections are not logged.
+        log_level=max(level or 0, _LOG_INFO),
+        **{"log.connection.close": True},
+        **more,
+    )
+
+
+class _ConnectionLog:
+    """Log of a client, which reports lost connections; everything goes on to librdkafka's logger.
+
+    A call that succeeds at the second attempt does not tell of the first, and the client's callback
+    for errors is not called for a connection to a coordinator (measured: librdkafka 2.16).
+    """
+
+    def __init__(self, on_connection_lost: Callable[[], None]) -> None:
+        self._on_connection_lost = on_connection_lost
+
+    def log(self, level: int, form: str, facility: str, client: str, message: str) -> None:
+        """Take a line as the client passes it to Python's loggers."""
+        # A connection that was never made carried no requests.
+        if facility == "FAIL" and not _NOT_CONNECTED.search(message):
+            self._on_connection_lost()
+        LOGGER.log(level, form, facility, client, message)
+
+
 class TopicLimits:
     """The largest records that output topics and client accept, as of the last `refresh`."""
 
@@ -199,7 +245,7 @@ def make_admin(kafka: KafkaSettings) -> AdminClient:
 
 def _make(kind: Callable[..., Client], setting: str, options: dict[str, Any]) -> Client:
     try:
-        return kind(options, logger=LOGGER)
+        return kind({"logger": LOGGER, **options})
     except (KafkaException, ValueError, TypeError) as error:
         raise ConfigurationError(
             f"{setting}: librdkafka refuses the options: {error}; see its CONFIGURATION.md"

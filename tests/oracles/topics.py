@@ -28,24 +28,26 @@ def await_ended_transactions(bootstrap: str, topics: Sequence[str], deadline_s: 
     Raises:
         TimeoutError: Transactions are still open; the message names their partitions.
     """
+    until = time.monotonic() + deadline_s
+    while behind := open_transactions(bootstrap, topics):
+        if time.monotonic() > until:
+            raise TimeoutError(f"transactions still open after {deadline_s:g} s: {behind}")
+        time.sleep(_LOOK_S)
+
+
+def open_transactions(bootstrap: str, topics: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Find partitions with an open transaction: where committed records end, and all records."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     asked = [
         TopicPartition(topic, partition)
         for topic in topics
         for partition in admin.list_topics(topic, timeout=10).topics[topic].partitions
     ]
-    until = time.monotonic() + deadline_s
-    while True:
-        committed = _ends(admin, asked, IsolationLevel.READ_COMMITTED)
-        ends = _ends(admin, asked, IsolationLevel.READ_UNCOMMITTED)
-        behind = {
-            place: (committed[place], end) for place, end in ends.items() if committed[place] != end
-        }
-        if not behind:
-            return
-        if time.monotonic() > until:
-            raise TimeoutError(f"transactions still open after {deadline_s:g} s: {behind}")
-        time.sleep(_LOOK_S)
+    committed = _ends(admin, asked, IsolationLevel.READ_COMMITTED)
+    ends = _ends(admin, asked, IsolationLevel.READ_UNCOMMITTED)
+    return {
+        place: (committed[place], end) for place, end in ends.items() if committed[place] != end
+    }
 
 
 def read_to_end(bootstrap: str, topic: str, silence_s: float = 30.0) -> Iterator[list[Message]]:

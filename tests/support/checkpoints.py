@@ -7,18 +7,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
 
 from base.errors import DeliveryError
 from tests.support.fakes import FakeProducer
 from worker.delivery.checkpoint import Checkpoint, Destination
 from worker.delivery.publish import Outbox, SizeLimits
+from worker.delivery.reports import Reports
 from worker.process.watchdog import Watchdog
 
 METADATA = {0: "metadata of 0", 2: "metadata of 2"}
 OUTBOX = Outbox([b"k"], [b"v"], None, [], {0: 5, 2: 9}, "metadata", 3, METADATA)
 LIMITS = SizeLimits(1_000_000, 1_000_000)
-Tell = Callable[[KafkaError | None, Any], None]
 
 
 class Guards(Watchdog):
@@ -47,8 +46,8 @@ def destination(
     )
 
 
-def use(producer: FakeProducer, told: Tell) -> Any:
-    producer.on_delivery = told
+def use(producer: FakeProducer, reports: Reports) -> Any:
+    producer.on_delivery = reports.on_score
     return producer
 
 

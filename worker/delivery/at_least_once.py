@@ -12,7 +12,6 @@ from worker.delivery.checkpoint import Channel, Destination, with_remedy
 from worker.delivery.publish import Outbox, SizeLimits
 from worker.delivery.reports import (
     FAILED_BY_ANOTHER_RECORD,
-    OnFailure,
     RecordsRefusedError,
     Reports,
 )
@@ -27,13 +26,12 @@ class AtLeastOnce:
 
     Attributes:
         destination: Topics and bounds.
-        make_producer: Makes a producer; takes a function that is called for each score that was
-            not written.
+        make_producer: Makes a producer, which reports to the argument.
         consumer: Consumer that commits the offsets.
     """
 
     destination: Destination
-    make_producer: Callable[[OnFailure], Producer]
+    make_producer: Callable[[Reports], Producer]
     consumer: Consumer
     _channel: Channel | None = field(default=None, init=False)
 

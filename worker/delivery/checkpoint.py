@@ -16,7 +16,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.delivery.publish import Outbox, Publisher, SizeLimits
-from worker.delivery.reports import OnFailure, Reports
+from worker.delivery.reports import Reports
 from worker.process.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
@@ -71,12 +71,18 @@ class Channel:
     Attributes:
         producer: Kafka's producer.
         publisher: Queues records on the producer.
-        reports: Reports on records that were not written.
+        reports: The client's reports.
     """
 
     producer: Producer
     publisher: Publisher
     reports: Reports
+
+    def connection_lost(self) -> bool:
+        """Return True if the producer has lost a connection, with requests that may arrive late."""
+        # The client reports while it is called.
+        self.producer.poll(0)
+        return self.reports.connection_lost
 
     def discard(self) -> None:
         """Purge the queue: without it, the end of the producer would try to deliver the records."""
@@ -104,10 +110,10 @@ class Destination:
     timeout_s: float
     watchdog: Watchdog
 
-    def channel(self, make: Callable[[OnFailure], Producer]) -> Channel:
+    def channel(self, make: Callable[[Reports], Producer]) -> Channel:
         """Make a producer; late reports of its predecessors do not reach its channel."""
         reports = Reports()
-        producer = make(reports.on_score)
+        producer = make(reports)
         return Channel(producer, Publisher(producer, *self.topics[1:], reports), reports)
 
     def offsets(self, outbox: Outbox) -> list[TopicPartition]:

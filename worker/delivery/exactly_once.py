@@ -12,7 +12,7 @@ from base.errors import BatchAbortedError, DeliveryError, DeliveryFatalError, Ou
 from worker.delivery.checkpoint import Channel, Destination, with_remedy
 from worker.delivery.producers_in_turn import PRODUCERS, ProducersInTurn
 from worker.delivery.publish import Outbox, SizeLimits
-from worker.delivery.reports import REFUSED_CODES, OnFailure, RecordsRefusedError
+from worker.delivery.reports import REFUSED_CODES, RecordsRefusedError, Reports
 from worker.kafka import NOT_A_MEMBER
 
 _POLL_S = 0.05
@@ -28,8 +28,7 @@ class ExactlyOnce:
 
     Args:
         destination: Topics and bounds.
-        make_producer: Makes the producer with a number; takes a function that is called for each
-            score that was not written.
+        make_producer: Makes the producer with a number, which reports to its second argument.
         replica: Name of the worker in its group; part of the transactional ids.
         count: Number of producers used in turn.
         clock: Returns monotonic seconds.
@@ -39,7 +38,7 @@ class ExactlyOnce:
         self,
         *,
         destination: Destination,
-        make_producer: Callable[[int, OnFailure], Producer],
+        make_producer: Callable[[int, Reports], Producer],
         replica: str,
         count: int = PRODUCERS,
         clock: Callable[[], float] = time.monotonic,
@@ -48,7 +47,7 @@ class ExactlyOnce:
         self._replica = replica
 
         def make(number: int) -> Channel:
-            return destination.channel(lambda report: make_producer(number, report))
+            return destination.channel(lambda reports: make_producer(number, reports))
 
         self.producers: Final = ProducersInTurn(make, self._initialise, count, clock)
 

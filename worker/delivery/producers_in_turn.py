@@ -6,6 +6,10 @@ backs off. Another id does not wait (decision 20).
 
 Offsets follow the order in which they were sent, not that of the markers. So nothing is sent by one
 producer before `commit_transaction` of the one before has returned without error.
+
+A commit may have succeeded with a request that the client sent again, after it had lost the
+connection. If the first one then arrives in the next transaction of the same producer, the brokers
+end that one with it. They refuse it after the id was initialised again (docs: exactly-once).
 """
 
 from __future__ import annotations
@@ -46,6 +50,11 @@ class _Turn:
     settled: bool = False
     committed_at: float = float("-inf")
     used_at: float = float("-inf")
+
+    def is_stale(self, now: float) -> bool:
+        """Return True if the producer has to be replaced before its next use."""
+        idle = now - self.used_at > IDLE_S
+        return idle or (self.channel is not None and self.channel.connection_lost())
 
     def discard(self) -> None:
         if self.channel is not None:
@@ -111,7 +120,7 @@ class ProducersInTurn:
         if not all(turn.settled for turn in self._turns):
             raise OutcomeUnknownError("no producer is open")
         turn = self._next()
-        if self._clock() - turn.used_at > IDLE_S:
+        if turn.is_stale(self._clock()):
             turn.discard()
         channel = turn.channel or self._replaced(turn)
         channel.reports.clear()

@@ -1,4 +1,4 @@
-"""Reports of the brokers and the client on records that were not written."""
+"""Reports of the client: records that were not written, and connections that were lost."""
 
 from __future__ import annotations
 
@@ -49,12 +49,18 @@ class Report(NamedTuple):
 
 @dataclass(slots=True)
 class Reports:
-    """Reports on the records of one producer; they arrive on the threads that call the client."""
+    """Reports of one producer; they arrive on the threads that call the client.
 
+    Attributes:
+        connection_lost: True if a connection of the producer was lost since it was made.
+    """
+
+    connection_lost: bool = False
     _reports: list[Report] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def clear(self) -> None:
+        """Forget the records."""
         with self._lock:
             self._reports.clear()
 
@@ -71,6 +77,10 @@ class Reports:
         """Take the client's report on a score."""
         if error is not None:
             self._add(Report(message.value(), error, message.topic(), message.partition()))
+
+    def on_connection_lost(self) -> None:
+        """Take the client's report on a connection."""
+        self.connection_lost = True
 
     def on_letter(self, letter: DeadLetter) -> OnFailure:
         """Make the callback that takes the client's report on a dead letter."""

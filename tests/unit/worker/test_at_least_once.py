@@ -9,25 +9,25 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from base.errors import BatchAbortedError, DeliveryError, DeliveryFatalError, OutcomeUnknownError
-from tests.support.checkpoints import OUTBOX, Guards, Tell, destination, refusal, use
+from tests.support.checkpoints import OUTBOX, Guards, destination, refusal, use
 from tests.support.fakes import FakeConsumer, FakeMessage, FakeProducer, kafka_error
 from worker.delivery.at_least_once import AtLeastOnce
 from worker.delivery.publish import OutputGroup
-from worker.delivery.reports import RecordsRefusedError
+from worker.delivery.reports import RecordsRefusedError, Reports
 from worker.process.watchdog import Watchdog
 
 
 class AtLeast:
-    """A checkpoint at least once, opened, on fakes; ``tell`` reports on a record."""
+    """A checkpoint at least once, opened, on fakes; ``reports`` are those of each producer."""
 
     def __init__(self, watchdog: Watchdog | None = None) -> None:
         self.producer = FakeProducer()
         self.consumer = FakeConsumer({0: 100, 2: 100})
-        self.told: list[Tell] = []
+        self.reports: list[Reports] = []
 
-        def make(tell: Tell) -> Any:
-            self.told.append(tell)
-            return use(self.producer, tell)
+        def make(reports: Reports) -> Any:
+            self.reports.append(reports)
+            return use(self.producer, reports)
 
         self.checkpoint = AtLeastOnce(
             destination=destination(watchdog),
@@ -41,7 +41,7 @@ class AtLeast:
 
         def report() -> None:
             for error in errors:
-                self.told[-1](error, FakeMessage((0, -1001), b"v", b"k", on="scores"))
+                self.reports[-1].on_score(error, FakeMessage((0, -1001), b"v", b"k", on="scores"))
 
         self.producer.when_flushed = report
 
@@ -90,8 +90,8 @@ def test_at_least_once_commits_nothing_when_a_score_was_not_accepted(
 
 def test_at_least_once_forgets_what_an_earlier_batch_failed_with() -> None:
     at_least = AtLeast()
-    at_least.told[-1](KafkaError(KafkaError._MSG_TIMED_OUT), FakeMessage())
-    at_least.producer.when_flushed = lambda: at_least.told[-1](None, None)
+    at_least.reports[-1].on_score(KafkaError(KafkaError._MSG_TIMED_OUT), FakeMessage())
+    at_least.producer.when_flushed = lambda: at_least.reports[-1].on_score(None, None)
     at_least.checkpoint.deliver(OUTBOX)
     assert at_least.consumer.commits == [{0: 5, 2: 9}]
 

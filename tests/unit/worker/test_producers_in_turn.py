@@ -20,7 +20,7 @@ from tests.support.checkpoints import OUTBOX, destination, refusal, use
 from tests.support.fakes import Clock, FakeProducer, kafka_error
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.producers_in_turn import IDLE_S, MARKERS_S
-from worker.delivery.reports import RecordsRefusedError
+from worker.delivery.reports import RecordsRefusedError, Reports
 
 TRANSACTION = ["begin_transaction", "produce_batch", "send_offsets_to_transaction"]
 COMMIT = "commit_transaction"
@@ -47,12 +47,14 @@ class Rig:
 
     Attributes:
         during: Called in each call of a producer, with its name.
+        reports: Reports of each producer.
     """
 
     def __init__(self, count: int = 3) -> None:
         self.clock = Clock()
         self.journal: list[tuple[int, str]] = []
         self.producers: list[Recorded] = []
+        self.reports: list[Reports] = []
         self.refreshed = 0
         self.during: Callable[[str], None] = lambda _: None
         self.checkpoint = ExactlyOnce(
@@ -63,9 +65,10 @@ class Rig:
             clock=self.clock,
         )
 
-    def _make(self, number: int, told: Any) -> Any:
+    def _make(self, number: int, reports: Reports) -> Any:
         self.producers.append(Recorded(number, self))
-        return use(self.producers[-1], told)
+        self.reports.append(reports)
+        return use(self.producers[-1], reports)
 
     def _refresh(self) -> None:
         self.refreshed += 1
@@ -150,9 +153,9 @@ def test_no_producer_is_called_before_the_one_before_has_committed(
         quiet = [n for n in last if last[n] <= start - MARKERS_S]
         assert number == min(quiet, default=min(last, key=lambda n: (last[n], n)))
         last[number] = start
-    assert [name for _, name in rig.journal] == [*TRANSACTION, COMMIT] * len(gaps)
-    for first in range(0, len(rig.journal), 4):
-        assert len({number for number, _ in rig.journal[first : first + 4]}) == 1
+    assert [name for _, name in rig.journal] == ["poll", *TRANSACTION, COMMIT] * len(gaps)
+    for first in range(0, len(rig.journal), 5):
+        assert len({number for number, _ in rig.journal[first : first + 5]}) == 1
 
 
 @pytest.mark.parametrize("call", [*TRANSACTION, COMMIT])
@@ -226,6 +229,16 @@ def test_a_producer_whose_connections_may_have_been_closed_is_replaced_before_it
     rig.clock.sleep(IDLE_S + 1)
     assert rig.deliver() == 0
     assert rig.calls("init_transactions") == [0, 1, 2, 1, 0]
+
+
+def test_a_producer_that_lost_a_connection_is_replaced_before_its_next_use_and_no_other() -> None:
+    rig = Rig()
+    rig.checkpoint.open()
+    assert [rig.deliver(took_s=MARKERS_S / 10) for _ in range(3)] == [0, 1, 2]
+    rig.reports[1].on_connection_lost()
+    rig.journal.clear()
+    assert [rig.deliver(took_s=MARKERS_S / 10) for _ in range(6)] == [0, 1, 2] * 2
+    assert rig.calls("init_transactions") == [1]
 
 
 def test_a_suspect_producer_that_cannot_be_replaced_sends_nothing() -> None:

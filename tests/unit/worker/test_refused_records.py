@@ -46,11 +46,11 @@ class Refusing(LoopHarness):
         self.rule = rule
         self.transactions = 0
 
-        def producer(*told: Any) -> Any:
+        def producer(*arguments: Any) -> Any:
             self.producers.append(
                 FakeProducer(
                     refuses=self.rule,
-                    on_delivery=told[-1],
+                    on_delivery=arguments[-1].on_score,
                     checkpoints=self.consumer.checkpoints,
                     written=self.written,
                 )
