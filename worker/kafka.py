@@ -198,14 +198,15 @@ class TopicLimits:
             answers = admin.describe_configs(resources, request_timeout=self._timeout_s)
             scores, dead_letters = (_settings_in(answers[resource]) for resource in resources)
         self._limits = SizeLimits(
-            min(_max_message_bytes(scores), self._most),
-            min(_max_message_bytes(dead_letters), self._most),
+            min(max_message_bytes(scores), self._most),
+            min(max_message_bytes(dead_letters), self._most),
             "compact" in scores.get("cleanup.policy", ""),
         )
         return self._limits
 
 
-def _max_message_bytes(settings: Mapping[str, str]) -> int:
+def max_message_bytes(settings: Mapping[str, str]) -> int:
+    """The largest record that a topic with these settings accepts; the default if not given."""
     size = whole_number(settings.get("max.message.bytes"))
     return _DEFAULT_MAX_MESSAGE_BYTES if size is None or size < 0 else size
 

@@ -139,10 +139,38 @@ def score_prefix(settings: WorkerSettings) -> bytes:
         DependencyUnavailableError: The registry does not answer.
     """
     if settings.registry is not None:
-        return framed(_registered_score_id(settings.registry, settings.kafka.output_topic))
+        register = settings.registry.register_score_schema
+        return framed(
+            _registered_id(
+                settings.registry, "score", settings.kafka.output_topic, register=register
+            )
+        )
     if settings.wire.framing == "none":
         return b""
     return framed(settings.wire.score_schema_id)
+
+
+def label_prefix(settings: WorkerSettings, topic: str) -> bytes:
+    """Get the bytes that precede each label in ``topic``: Confluent's prefix, or none.
+
+    Raises:
+        ConfigurationError: The registry does not have label.avsc, or refuses it; without a
+            registry, ``wire.label_schema_id`` is the id of another schema.
+        DependencyUnavailableError: The registry does not answer.
+    """
+    if settings.registry is not None:
+        register = settings.registry.register_label_schema
+        return framed(_registered_id(settings.registry, "label", topic, register=register))
+    if settings.wire.framing == "none":
+        return b""
+    schema_id = settings.wire.label_schema_id
+    for path in sorted((settings.features.parent / WRITER_SCHEMAS).glob("*.avsc")):
+        if _named_id(path) == schema_id:
+            raise ConfigurationError(
+                f"wire.label_schema_id: {schema_id} is the id of {path}, so readers would decode "
+                "labels with that schema; give labels another id"
+            )
+    return framed(schema_id)
 
 
 def registry_client(registry: Registry) -> RegistryClient:
@@ -177,19 +205,21 @@ def _schema_of(name: str) -> dict[str, Any]:
     return cast("dict[str, Any]", json.loads(text))
 
 
-def _registered_score_id(registry: Registry, topic: str) -> int:
-    subject, body = f"{topic}-value", {"schema": json.dumps(score_schema())}
-    path = subject_path(subject, *(["versions"] if registry.register_score_schema else []))
+def _registered_id(registry: Registry, records: str, topic: str, *, register: bool) -> int:
+    """Id of the schema of ``records`` (score or label) under the subject of their topic."""
+    file = f"{records}.avsc"
+    subject, body = f"{topic}-value", {"schema": json.dumps(_schema_of(file))}
+    path = subject_path(subject, *(["versions"] if register else []))
     try:
         return registry_client(registry).ask("POST", path, read_id, body)
     except NotInRegistryError as error:
         raise ConfigurationError(
-            f"registry.url: subject {subject} does not have score.avsc ({error}); register it, or "
-            "set registry.register_score_schema"
+            f"registry.url: subject {subject} does not have {file} ({error}); register it, or set "
+            f"registry.register_{records}_schema"
         ) from None
     except RegistryRefusedError as error:
         raise ConfigurationError(
-            f"registry.url: subject {subject} refuses score.avsc ({error}); write the scores to "
+            f"registry.url: subject {subject} refuses {file} ({error}); write the {records}s to "
             "another topic, or change its compatibility"
         ) from None
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from base.arrays import Longs, RowErrors, byte_lengths
 from base.errors import ConfigurationError, ErrorCode, RecordError
+from features.compute.bind import MAX_KEY_BYTES
 from features.definition import FeatureSet
 from features.loading.label_rows import FILE_PARTITION, UNKNOWN, LabelRows
 from features.values.column_values import text
@@ -20,6 +21,7 @@ from schemas.batch import Column, Decoded, Kind, Refusal, refusals
 from schemas.files.read import Aliases, FileChunk, PathTypes, count_rows, read_chunks
 
 _KEY = "entity_keys."
+_SOURCE = "source"
 
 
 class LabelFields:
@@ -30,7 +32,14 @@ class LabelFields:
     file of labels, and so is a table of ``features build``.
     """
 
-    def __init__(self, feature_set: FeatureSet) -> None:
+    def __init__(self, feature_set: FeatureSet, *, source: bool = False) -> None:
+        """Prepare the types and names of the fields.
+
+        Args:
+            feature_set: Feature set that binds the fields of events.
+            source: Read the origin of each label, too. Only copies of labels need it, and a file of
+                events may have a field of that name.
+        """
         bindings = feature_set.bindings
 
         def names(*paths: str) -> tuple[str, ...]:
@@ -47,6 +56,8 @@ class LabelFields:
             "label_time": (Kind.TIME, 0, True),
             **{key: (field.kind, 0, True) for key, field in keys.items()},
         }
+        if source:
+            self.optional = {**self.optional, _SOURCE: (Kind.STRING, 0, True)}
         self.aliases: Aliases = {
             "event_id": names(bindings.event_id.path),
             "event_time": names(bindings.event_time.path),
@@ -70,15 +81,27 @@ class LabelFields:
             ErrorCode.EVENT_ID_MISSING,
             "the event id is null or empty",
         )
+        keys = _keys(columns)
+        for name, values in {
+            "event id": ids,
+            **{f"key of {e}": k for e, k in keys.items()},
+        }.items():
+            errors.add(
+                byte_lengths(values) > MAX_KEY_BYTES,
+                ErrorCode.KEY_TOO_LONG,
+                f"the {name} is longer than {MAX_KEY_BYTES} bytes",
+            )
         errors.add(~fraud.valid, ErrorCode.BODY_INVALID, "fraud is null")
+        source = columns.get(_SOURCE)
         labels = LabelRows(
             ids,
             np.asarray(fraud.values, np.bool_),
             _times(columns.get("event_time"), rows),
             _times(columns.get("label_time"), rows),
-            _keys(columns),
+            keys,
             partitions,
             offsets,
+            None if source is None else text(source, _SOURCE),
         )
         if errors.by_row:
             labels = labels.take(errors.valid_rows(rows))
@@ -88,9 +111,9 @@ class LabelFields:
 class LabelFile:
     """Labels in Parquet, an Avro container or JSON lines; fields as in ``LabelFields``."""
 
-    def __init__(self, feature_set: FeatureSet, path: Path) -> None:
+    def __init__(self, feature_set: FeatureSet, path: Path, *, source: bool = False) -> None:
         self._path = path
-        self._fields = LabelFields(feature_set)
+        self._fields = LabelFields(feature_set, source=source)
 
     def count(self) -> int:
         """Number of rows. Raises ConfigurationError for a file that cannot be read."""
@@ -108,11 +131,15 @@ class LabelFile:
             partitions = np.full(chunk.rows, FILE_PARTITION, np.int32)
             offsets = first + np.arange(chunk.rows)
             labels, errors = fields.read(chunk.decoded, chunk.rows, partitions, offsets)
-            yield labels, refusals(errors, self._describe_row(first))
+            yield labels, refusals(errors, self._describe_row_of_chunk(first))
             first += chunk.rows
 
-    def _describe_row(self, first: int) -> Callable[[int], str]:
-        return lambda row: f"{self._path}, row {first + row}"
+    def describe_row(self, row: int) -> str:
+        """Place of a row, for messages; ``row`` is the offset of its label."""
+        return f"{self._path}, row {row}"
+
+    def _describe_row_of_chunk(self, first: int) -> Callable[[int], str]:
+        return lambda row: self.describe_row(first + row)
 
     def _chunks(self) -> Iterator[FileChunk]:
         fields = self._fields

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from base.arrays import Longs, Mask, RowErrors, Rows, byte_lengths
 from base.errors import ConfigurationError, ErrorCode, RecordError
-from features.compute.bind import EARLIEST, LATEST, MAX_KEY_BYTES
+from features.compute.bind import EARLIEST, LATEST
 from features.definition import FeatureSet
 from features.history.labels import LabelBatch
 
@@ -37,6 +37,7 @@ class LabelRows:
         entity_keys: StringArray[N] by entity, "" where missing; an entity may be absent.
         partitions: int32[N], partition of the label itself.
         offsets: int64[N], offset of the label itself.
+        source: StringArray[N], origin of the label, "" where missing; None if it was not read.
     """
 
     event_id: pa.StringArray
@@ -46,6 +47,7 @@ class LabelRows:
     entity_keys: Mapping[str, pa.StringArray]
     partitions: npt.NDArray[np.int32]
     offsets: Longs
+    source: pa.StringArray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -66,11 +68,12 @@ class LabelRows:
             {entity: keys.take(places) for entity, keys in self.entity_keys.items()},
             self.partitions[rows],
             self.offsets[rows],
+            None if self.source is None else self.source.take(places),
         )
 
 
 def concat(parts: Sequence[LabelRows], entities: Iterable[str]) -> LabelRows:
-    """Concatenate labels; a key of ``entities`` that a part lacks is ""."""
+    """Concatenate labels without their sources; a key of ``entities`` that a part lacks is ""."""
     nothing = np.empty(0, np.int64)
     none = LabelRows(
         pa.array([], pa.string()),
@@ -125,14 +128,10 @@ def whole_labels(feature_set: FeatureSet, rows: LabelRows) -> WholeLabels:
     )
     keys = {entity: rows.keys(entity) for entity in feature_set.labelled_entities}
     for entity, values in keys.items():
-        lengths = byte_lengths(values)
         errors.add(
-            lengths == 0, ErrorCode.ENTITY_KEY_MISSING, f"the key of {entity} is null or empty"
-        )
-        errors.add(
-            lengths > MAX_KEY_BYTES,
-            ErrorCode.KEY_TOO_LONG,
-            f"the key of {entity} is longer than {MAX_KEY_BYTES} bytes",
+            byte_lengths(values) == 0,
+            ErrorCode.ENTITY_KEY_MISSING,
+            f"the key of {entity} is null or empty",
         )
     telling = rows.fraud | (rows.label_time != UNKNOWN)
     good = np.setdiff1d(np.flatnonzero(telling), list(errors.by_row)).astype(np.intp)

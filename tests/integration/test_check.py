@@ -14,17 +14,11 @@ from typing import Any
 import pytest
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import (
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AclOperation, AdminClient, ResourceType
 
 from features.store.redis import RedisStore
 from tests.conftest import MakeTopic, SharedKafka
+from tests.support.access_rules import BROKER_SETTINGS, allow
 from tests.support.healthy import edit, healthy_pipeline
 from tests.support.replay import LOOKUP, fill, load_records
 from tools.checks.examine import examine
@@ -294,30 +288,10 @@ def test_bounds_that_the_brokers_do_not_allow(ground: Ground) -> None:
     assert found["transactions"].state is State.FAILED
 
 
-ME = "User:ANONYMOUS"
-
-
-def allow(admin: AdminClient, kind: ResourceType, name: str, *operations: AclOperation) -> None:
-    """With a rule for a resource, what no rule allows is forbidden."""
-    rules = [
-        AclBinding(
-            kind, name, ResourcePatternType.LITERAL, ME, "*", operation, AclPermissionType.ALLOW
-        )
-        for operation in operations
-    ]
-    for made in admin.create_acls(rules).values():
-        made.result(BOUND_S)
-
-
 def test_rights_that_are_missing(
     private_kafka: Callable[..., Kafka], redis_url: str, tmp_path: Path
 ) -> None:
-    server = private_kafka(
-        {
-            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            "allow.everyone.if.no.acl.found": "true",
-        }
-    )
+    server = private_kafka(BROKER_SETTINGS)
     topics = ("transactions", "scores", "dead")
     create_topics(server.bootstrap, dict.fromkeys(topics, 1))
     ground = stand_on(tmp_path, server.bootstrap, topics, redis_url)

@@ -16,18 +16,16 @@ import fastavro
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import (
-    AclBinding,
     AclOperation,
-    AclPermissionType,
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
-    ResourcePatternType,
     ResourceType,
 )
 
 from tests.conftest import MakeTopic, SharedKafka
+from tests.support.access_rules import BROKER_SETTINGS, allow
 from tests.support.payments import body, framed, good_record, text, write_pipeline
 from tests.support.rig import await_that
 from tests.support.worker_process import read_until, worker
@@ -98,21 +96,8 @@ class Ground:
 
     def allow(self, topic: str, *operations: AclOperation) -> None:
         """Allow these operations on a topic to everyone, and no others but those allowed before."""
-        rules = [
-            AclBinding(
-                ResourceType.TOPIC,
-                self.topics[topic],
-                ResourcePatternType.LITERAL,
-                "User:ANONYMOUS",
-                "*",
-                operation,
-                AclPermissionType.ALLOW,
-            )
-            for operation in operations
-        ]
         with AdminClient({"bootstrap.servers": self.kafka}) as admin:
-            for made in admin.create_acls(rules).values():
-                made.result(30)
+            allow(admin, ResourceType.TOPIC, self.topics[topic], *operations)
 
     def scores(self, count: int) -> list[Message]:
         return read_until(self.kafka, [self.topics["output_topic"]], count)
@@ -294,12 +279,7 @@ def test_a_stop_ends_the_wait_for_a_dead_letter_topic(lay: Lay) -> None:
 def test_where_writing_is_forbidden_the_worker_waits_unready_until_it_is_allowed(
     private_kafka: Callable[..., Kafka], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = private_kafka(
-        {
-            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-            "allow.everyone.if.no.acl.found": "true",
-        }
-    )
+    server = private_kafka(BROKER_SETTINGS)
     for guarantee in GUARANTEES:
         monkeypatch.setenv("FRAUD_WORKER_DELIVERY__GUARANTEE", guarantee)
         roles = ("input_topic", "output_topic", "dead_letter_topic")

@@ -47,7 +47,7 @@ def examine(folder: Path) -> Iterator[Finding]:
             brokers.BROKERS,
         ):
             yield skipped(check, _NEEDS_SETTINGS)
-        yield from _without_brokers(feature_set, _NEEDS_SETTINGS)
+        yield from _without_brokers(None, feature_set, _NEEDS_SETTINGS)
         return
     yield from model.check_model(settings, feature_set)
     yield from model.check_reasons(settings, files.rules)
@@ -64,7 +64,7 @@ def examine(folder: Path) -> Iterator[Finding]:
         admin, findings = _kept(brokers.BROKERS, lambda: (make_admin(settings.kafka), []))
         yield from findings
         if admin is None:
-            yield from _without_brokers(feature_set, "no Kafka client could be created")
+            yield from _without_brokers(settings, feature_set, "no Kafka client could be created")
             return
         with admin:
             yield from _kafka(admin, lines, settings, files, store_ok=all_passed(stored))
@@ -92,10 +92,13 @@ def _check_folder(folder: Path) -> list[Finding]:
     return []
 
 
-def _without_brokers(feature_set: FeatureSet | None, why: str) -> Iterator[Finding]:
+def _without_brokers(
+    settings: WorkerSettings | None, feature_set: FeatureSet | None, why: str
+) -> Iterator[Finding]:
     in_group = (group.GROUP, group.START, group.EXPIRY, group.TRANSACTIONS)
     of_windows = histories.checks(feature_set)
-    for check in (*topics.ROLES, *of_windows, *in_group, *sample.checks(feature_set)):
+    of_topics = topics.checks(settings)
+    for check in (*of_topics, *of_windows, *in_group, *sample.checks(feature_set)):
         yield skipped(check, why)
 
 
@@ -122,7 +125,7 @@ def _kafka(
     yield from findings
     yield from run_check(brokers.BOUNDS, partial(brokers.check_bounds, settings, cluster))
     if cluster is None:
-        yield from _without_brokers(feature_set, "no broker answers")
+        yield from _without_brokers(settings, feature_set, "no broker answers")
         return
     found, findings = _kept(topics.TOPICS, partial(topics.look_up, admin, settings))
     yield from findings

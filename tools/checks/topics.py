@@ -15,7 +15,10 @@ from worker.settings import KafkaSettings, WorkerSettings
 from worker.stages.dead_letter import LARGEST_OVERSIZE_BYTES
 
 ROLES = INPUT, OUTPUT, DEAD_LETTERS = "input topic", "output topic", "dead-letter topic"
+LABELS = "labels topic"
 TOPICS, REPLICATION = "topics", "replication"
+# Labels are written by other programs, or by `labels send` with a user of its own.
+_READ = (INPUT, LABELS)
 _SHORT_RETENTION_MS = 24 * 3_600_000
 # librdkafka's default, and the bytes of a response that are not records.
 _RECEIVE_BYTES = 100_000_000
@@ -57,13 +60,24 @@ class Topic:
         return "compact" in self.settings.get("cleanup.policy", "")
 
 
+def checks(settings: WorkerSettings | None) -> tuple[str, ...]:
+    """The checks of single topics, under these settings; None if they are invalid."""
+    if settings is None or settings.kafka.labels_topic is None:
+        return ROLES
+    return (*ROLES, LABELS)
+
+
 def look_up(admin: AdminClient, settings: WorkerSettings) -> tuple[dict[str, Topic], list[Finding]]:
     """Describe the topics, by check; return a failed finding for each missing one."""
     timeout_s = settings.delivery.broker_timeout_s
     kafka = settings.kafka
-    names = dict(
-        zip(ROLES, (kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic), strict=True)
-    )
+    names = {
+        INPUT: kafka.input_topic,
+        OUTPUT: kafka.output_topic,
+        DEAD_LETTERS: kafka.dead_letter_topic,
+    }
+    if kafka.labels_topic is not None:
+        names[LABELS] = kafka.labels_topic
     answers = admin.describe_topics(
         TopicCollection([*names.values()]),
         include_authorized_operations=True,
@@ -104,6 +118,8 @@ def judge_topics(topics: Mapping[str, Topic], brokers: int) -> list[Finding]:
         found = [*_rights(check, topic)]
         if check == INPUT:
             found += _input(topic)
+        elif check == LABELS:
+            found += _labels(topic)
         else:
             found += _written(check, topic, topics.get(INPUT))
         findings += found or [ok(check, _in_words(check, topic))]
@@ -120,7 +136,7 @@ def _in_words(check: str, topic: Topic) -> str:
     if size is not None:
         words.append(f"records up to {size:,} bytes")
     if topic.rights is not None:
-        words.append("readable" if check == INPUT else "writable")
+        words.append("readable" if check in _READ else "writable")
     return ", ".join(words)
 
 
@@ -131,7 +147,7 @@ def days(milliseconds: int) -> str:
 
 
 def _rights(check: str, topic: Topic) -> Iterator[Finding]:
-    needed = "READ" if check == INPUT else "WRITE"
+    needed = "READ" if check in _READ else "WRITE"
     if topic.rights is not None and needed not in topic.rights:
         remedy = f"allow {needed.title()} on it for the user of this worker"
         yield failed(check, f"{topic.name}: this user may not {needed.lower()} it", remedy)
@@ -147,6 +163,18 @@ def _input(topic: Topic) -> Iterator[Finding]:
         found = f"{topic.name}: events are kept for {days(retention_ms)} only"
         remedy = "raise retention.ms: a worker that is down for longer loses events"
         yield warning(INPUT, found, remedy)
+
+
+def _labels(topic: Topic) -> Iterator[Finding]:
+    """Warn where an event would find no longer what was known of others at its time."""
+    if topic.is_compacted:
+        found = f"{topic.name}: cleanup.policy is {topic.settings['cleanup.policy']}"
+        remedy = (
+            "set it to delete: compaction keeps only the last label that was sent for each event, so "
+            "histories and training tables made from it lack what was known before a correction, "
+            "and an older label that is sent again replaces the correction"
+        )
+        yield warning(LABELS, found, remedy)
 
 
 def judge_size(kafka: KafkaSettings, topic: Topic) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from base.errors import (
     DependencyUnavailableError,
     DeviceLostError,
 )
-from tools.cli import check, demo, dev, features, init, model, run, score, train
+from tools.cli import check, demo, dev, features, init, labels, model, run, score, train
 from tools.cli.options import Commands
 from worker.process.exits import ExitCode
 
@@ -58,6 +58,7 @@ app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.add_typer(features.app, name="features")
+app.add_typer(labels.app, name="labels")
 app.add_typer(model.app, name="model")
 app.add_typer(dev.app, name="dev")
 

@@ -96,6 +96,20 @@ def tell_refused(
         note("  …")
 
 
+def require_fraud_windows(feature_set: FeatureSet, file: Path) -> None:
+    """Raise ConfigurationError if no window of the features file counts frauds.
+
+    Without such a window, no entity key of a label is required: labels could not be found by it.
+    """
+    from base.errors import ConfigurationError
+
+    if not feature_set.labelled_entities:
+        raise ConfigurationError(
+            f"{file}: no feature counts frauds (window: fraud_share), so labels have no use; add "
+            "such a window first"
+        )
+
+
 def refuse_nothing(source: str, labels: int, refused: int) -> None:
     """Raise ConfigurationError if a source has rows and none of them is a label."""
     from base.errors import ConfigurationError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Self, cast
 
@@ -56,7 +56,7 @@ class TopicLog:
             self._lines = stack.enter_context(captured_errors())
             self._consumer = make_consumer(kafka, ignore_error)
             stack.callback(self._consumer.close)
-            with self._answering():
+            with brokers_answer(kafka, self._lines):
                 partitions = self._partitions(setting, timeout_s)[:most_partitions]
                 self._bounds = {p: self._bound(p, last, timeout_s) for p in partitions}
             self._open = stack.pop_all()
@@ -93,7 +93,7 @@ class TopicLog:
         )
         last_answer = time.monotonic()
         while self.unfinished:
-            with self._answering():
+            with brokers_answer(self._kafka, self._lines):
                 messages = self._consumer.consume(_MOST, _LOOK_S)
                 records = self._until_the_ends(messages)
             if messages:
@@ -148,17 +148,23 @@ class TopicLog:
                 self.unfinished.discard(partition)
         return kept
 
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        """Raise DependencyUnavailableError for the brokers' error, with librdkafka's reason."""
-        try:
-            yield
-        except KafkaException as error:
-            why = self._lines[-1] if self._lines else error.args[0].str()
-            raise DependencyUnavailableError(
-                f"kafka.bootstrap_servers: no answer from {self._kafka.bootstrap_servers} ({why}); "
-                "see that the brokers are up, and security.protocol and sasl.… in kafka.options"
-            ) from error
+
+@contextmanager
+def brokers_answer(kafka: KafkaSettings, lines: Sequence[str]) -> Iterator[None]:
+    """Raise DependencyUnavailableError for the brokers' error, with librdkafka's reason.
+
+    Args:
+        kafka: Settings of the brokers.
+        lines: Errors that librdkafka has logged: see ``captured_errors``.
+    """
+    try:
+        yield
+    except KafkaException as error:
+        why = lines[-1] if lines else error.args[0].str()
+        raise DependencyUnavailableError(
+            f"kafka.bootstrap_servers: no answer from {kafka.bootstrap_servers} ({why}); see that "
+            "the brokers are up, and security.protocol and sasl.… in kafka.options"
+        ) from error
 
 
 def local_brokers(bootstrap: str) -> KafkaSettings:

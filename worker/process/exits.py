@@ -27,7 +27,10 @@ class ExitCode(IntEnum):
         return member
 
     OK = 0, "done, nothing lost"
-    FAILED = 1, "failed, rows of a file were refused (score), or a dependency or the GPU is away"
+    FAILED = (
+        1,
+        "failed, rows of a file were refused (score, labels send), or a dependency or the GPU is away",
+    )
     CONFIGURATION = 2, "the configuration or the call is invalid; the message says what to do"
     DELIVERY = 3, "delivery could not continue safely; start it again, unless told otherwise"
     WATCHDOG_TIMEOUT = 70, "a call took too long and the watchdog ended the process; start it again"

@@ -40,7 +40,7 @@ class KafkaSettings(Section):
     )
     labels_topic: Topic | None = Field(
         default=None,
-        description="Topic of labels, which `features load-labels` reads.",
+        description="Topic of labels, which `labels send` writes and `features load-labels` reads.",
         examples=["labels"],
     )
     start_from: Literal["earliest", "latest", "error"] = Field(
@@ -149,6 +149,11 @@ class Registry(Section):
     register_score_schema: bool = Field(
         default=False,
         description="Register score.avsc at the start, under the subject OUTPUT_TOPIC-value; "
+        "otherwise it must be registered already.",
+    )
+    register_label_schema: bool = Field(
+        default=False,
+        description="`labels send` registers label.avsc, under the subject LABELS_TOPIC-value; "
         "otherwise it must be registered already.",
     )
 

@@ -28,6 +28,12 @@ class Wire(Section):
     score_schema_id: int = Field(
         default=2, ge=0, lt=2**31, description="Id in the framing of scores."
     )
+    label_schema_id: int = Field(
+        default=3,
+        ge=0,
+        lt=2**31,
+        description="Id in the framing of labels, as `labels send` writes them.",
+    )
     max_record_bytes: int = Field(
         default=1_000_000, gt=0, description="A larger record becomes a dead letter, in bytes."
     )
@@ -211,13 +217,30 @@ class WorkerSettings(BaseSettings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.registry and "wire" in self.model_fields_set:
-            given = self.wire.model_fields_set & {"framing", "schema_id", "score_schema_id"}
+            given = self.wire.model_fields_set & {
+                "framing",
+                "schema_id",
+                "score_schema_id",
+                "label_schema_id",
+            }
             if given:
                 raise ValueError(
                     f"wire.{min(given)} and registry are both set; ids come from the registry: "
                     "remove one"
                 )
+        if self.kafka.labels_topic is not None and not self.registry:
+            self._require_label_id()
         return self
+
+    def _require_label_id(self) -> None:
+        wire = self.wire
+        ids = {"schema_id": wire.schema_id, "score_schema_id": wire.score_schema_id}
+        for name, other in ids.items():
+            if wire.framing == "confluent" and wire.label_schema_id == other:
+                raise ValueError(
+                    f"wire.{name} and wire.label_schema_id are both {other}, and "
+                    "kafka.labels_topic is set; two schemas need two ids"
+                )
 
     @classmethod
     def settings_customise_sources(

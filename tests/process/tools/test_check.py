@@ -36,6 +36,7 @@ from tools.checks.store import judge_store
 from tools.checks.topics import (
     DEAD_LETTERS,
     INPUT,
+    LABELS,
     OUTPUT,
     Topic,
     judge_keys_of_scores,
@@ -561,6 +562,26 @@ def test_check_finds_faults_of_topics(
     assert [finding for finding in findings if finding.state is not State.OK] == [
         found_by(findings, check)
     ]
+
+
+def test_check_of_the_labels_topic_warns_of_compaction() -> None:
+    kept = replace(TOPIC, name="labels", rights=frozenset({"READ"}))
+    says(found_by(judge_topics({LABELS: kept}, 3), LABELS), State.OK, "7 days, records up", "")
+    unreadable = replace(kept, rights=frozenset({"WRITE"}))
+    says(
+        found_by(judge_topics({LABELS: unreadable}, 3), LABELS),
+        State.FAILED,
+        "may not read it",
+        "allow Read",
+    )
+    for policy in ("compact", "compact,delete"):
+        compacted = other(kept, {"cleanup.policy": policy})
+        says(
+            found_by(judge_topics({LABELS: compacted}, 3), LABELS),
+            State.WARNING,
+            f"labels: cleanup.policy is {policy}",
+            "lack what was known before a correction",
+        )
 
 
 def test_bounds_of_timestamps_do_not_matter_where_the_broker_gives_them() -> None:

@@ -21,6 +21,7 @@ from worker.process.health import Health
 from worker.schema_sources import (
     WRITER_SCHEMAS,
     framed,
+    label_prefix,
     schema_source,
     score_prefix,
     score_schema,
@@ -41,7 +42,7 @@ def load(tmp_path: Path) -> Load:
     """Settings of a folder with writer schemas: ``load({"12.avsc": "a"}, wire={...})``."""
 
     def make(writers: dict[str, str] | None = None, **sections: Any) -> WorkerSettings:
-        (tmp_path / WRITER_SCHEMAS).mkdir()
+        (tmp_path / WRITER_SCHEMAS).mkdir(exist_ok=True)
         for name, field in (writers or {}).items():
             (tmp_path / WRITER_SCHEMAS / name).write_text(json.dumps(schema(field)))
         (tmp_path / "event.avsc").write_text(json.dumps(schema("reader")))
@@ -113,6 +114,18 @@ def test_scores_are_bare_where_the_events_are(load: Load) -> None:
     assert score_prefix(load(wire={"framing": "none"})) == b""
 
 
+def test_labels_are_framed_with_an_id_of_their_own(load: Load) -> None:
+    assert label_prefix(load(), "labels") == framed(3)
+    assert label_prefix(load(wire={"label_schema_id": 258}), "labels") == framed(258)
+    assert label_prefix(load(wire={"framing": "none"}), "labels") == b""
+
+
+def test_labels_do_not_take_the_id_of_a_writer_schema(load: Load) -> None:
+    settings = load({"3.avsc": "a"})
+    with pytest.raises(ConfigurationError, match=r"wire\.label_schema_id: 3 .*3\.avsc"):
+        label_prefix(settings, "labels")
+
+
 @pytest.fixture
 def registry() -> Iterator[FakeRegistry]:
     with serving() as fake:
@@ -134,6 +147,19 @@ def test_the_score_schema_is_registered_where_the_settings_say_so(
     settings = load(registry={"url": registry.url, "register_score_schema": True})
     assert score_prefix(settings) == framed(7)
     assert registry.asked == ["POST subjects/out-value/versions"]
+
+
+def test_the_id_of_the_label_schema_comes_from_the_subject_of_its_topic(
+    load: Load, registry: FakeRegistry
+) -> None:
+    settings = load(registry={"url": registry.url})
+    with pytest.raises(ConfigurationError, match=r"label\.avsc .*registry\.register_label_schema"):
+        label_prefix(settings, "labels")
+    registry.answers["subjects/labels-value"] = {"id": 7}
+    assert label_prefix(settings, "labels") == framed(7)
+    registry.answers["subjects/labels-value/versions"] = {"id": 8}
+    settings = load(registry={"url": registry.url, "register_label_schema": True})
+    assert label_prefix(settings, "labels") == framed(8)
 
 
 @pytest.mark.parametrize("code", [40401, 40403])

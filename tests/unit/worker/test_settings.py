@@ -420,6 +420,21 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "schema_id and score_schema_id",
         "two ids",
     ),
+    "the id of events for labels": (
+        {"wire": {"schema_id": 3}, "kafka": {"labels_topic": "labels"}},
+        "wire.schema_id and wire.label_schema_id are both 3",
+        "two ids",
+    ),
+    "the id of scores for labels": (
+        {"wire": {"label_schema_id": 2}, "kafka": {"labels_topic": "labels"}},
+        "wire.score_schema_id and wire.label_schema_id are both 2",
+        "two ids",
+    ),
+    "registry and the id of labels": (
+        {"registry": {"url": "http://localhost"}, "wire": {"label_schema_id": 7}},
+        "wire.label_schema_id and registry",
+        "remove one",
+    ),
     "watchdog that barks too early": (
         {"delivery": {"watchdog_s": 5, "broker_timeout_s": 10}},
         "watchdog_s is 5",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from tools.cli.input_reports import note, refuse_nothing, tell_refused
+from tools.cli.input_reports import note, refuse_nothing, require_fraud_windows, tell_refused
 from tools.cli.options import HERE, PipelineOption
 
 if TYPE_CHECKING:
@@ -102,16 +102,11 @@ def load_labels(
     have the names that they have in events. Loading the same labels again
     changes nothing. The last line on stdout is JSON.
     """
-    from base.errors import ConfigurationError
     from worker.histories.record import note_labelled
 
     with stored_features(pipeline) as stored:
         settings, feature_set, store = stored
-        if not feature_set.labelled_entities:
-            raise ConfigurationError(
-                f"{settings.features}: no feature counts frauds (window: fraud_share), so labels "
-                "have no use; add such a window, or load no labels"
-            )
+        require_fraud_windows(feature_set, settings.features)
         loader = _load_all(stored, file)
         if loader.loaded.labels:
             note_labelled(
