@@ -3,5 +3,14 @@
 from base.errors import ExpressionError
 from features.expression.compiler import Expression, compile_expression
 from features.expression.functions import FUNCTIONS, Sort, Term
+from features.expression.program import Program
 
-__all__ = ["FUNCTIONS", "Expression", "ExpressionError", "Sort", "Term", "compile_expression"]
+__all__ = [
+    "FUNCTIONS",
+    "Expression",
+    "ExpressionError",
+    "Program",
+    "Sort",
+    "Term",
+    "compile_expression",
+]
