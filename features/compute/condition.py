@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from base.arrays import Mask
 from features.definition.feature_set import FeatureSet
-from features.expression import ExpressionError, Program, Sort, compile_expression
+from features.expression import ExpressionError, ExpressionProgram, Sort, compile_expression
 from features.values.frame import Frame
 from schemas.batch import EventBatch
 
@@ -27,7 +27,7 @@ class Condition:
     paths: frozenset[str]
     features: frozenset[str]
     _columns: Mapping[str, int]
-    _program: Program
+    _program: ExpressionProgram
 
     def __call__(self, batch: EventBatch, matrix: npt.NDArray[np.float32]) -> Mask:
         """Evaluate the condition for N events.
@@ -69,5 +69,5 @@ def compile_condition(feature_set: FeatureSet, source: str) -> Condition:
     # A feature may have the name of a field; the name then means the field.
     of_features = compiled.names - fields.keys()
     columns = {name: i for i, name in enumerate(features) if name in of_features}
-    program = Program({"condition": term.node})
+    program = ExpressionProgram({"condition": term.node})
     return Condition(compiled.names & fields.keys(), frozenset(columns), columns, program)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from features.compute.matrix import Enriched, assemble
 from features.definition.feature_set import FeatureSet
-from features.expression import Program
+from features.expression import ExpressionProgram
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.lookups.lookup import LookupRequest
@@ -139,7 +139,7 @@ class StoreRead:
         return Enriched(matrix, flags, self.writes, self.after)
 
 
-def compute(programs: Iterable[Program], frame: Frame) -> None:
+def compute(programs: Iterable[ExpressionProgram], frame: Frame) -> None:
     """Add the features of ``programs`` to the frame."""
     for program in programs:
         frame.features |= program.run(frame)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from features.definition.spec import FeatureSpec
+from features.expression.expression_program import ExpressionProgram, Node
 from features.expression.functions import Term
-from features.expression.program import Node, Program
 from features.windows.window import Window
 
 CODE_VERSION = 1
@@ -50,7 +50,7 @@ class Feature:
         return self.spec.name
 
 
-def programs(features: Iterable[Feature]) -> tuple[Program, ...]:
+def programs(features: Iterable[Feature]) -> tuple[ExpressionProgram, ...]:
     """Programs that compute features, in order, from a frame.
 
     A program reads its inputs first. So a python feature, whose arguments may be features before
@@ -61,7 +61,7 @@ def programs(features: Iterable[Feature]) -> tuple[Program, ...]:
         if feature.spec.python is not None:
             parts.append({})
         parts[-1][feature.name] = feature.node
-    return tuple(Program(part) for part in parts if part)
+    return tuple(ExpressionProgram(part) for part in parts if part)
 
 
 def fingerprint(definition: Any) -> str:

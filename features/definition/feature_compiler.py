@@ -18,8 +18,8 @@ from features.definition.python_feature import PythonCompiler
 from features.definition.spec import CategorySpec, FeatureSpec
 from features.definition.window_feature import WindowCompiler
 from features.expression import Expression, ExpressionError, compile_expression
+from features.expression.expression_program import ConstantNode, Input, Listed, Node
 from features.expression.functions import Sort, Term
-from features.expression.program import Constant, Input, Listed, Node
 from features.lookups.lookup import Lookup
 from features.windows.window import Across, HistoryRules, Window
 from schemas.batch import Kind
@@ -250,7 +250,7 @@ class FeatureCompiler:
             return Term(Sort.NUMBER, {"amount": amount.canonical()}, node)
         if path == time.path:
             node = Input(path, lambda frame: frame.event_time().view(np.float64))
-            return Term(Sort.TIME, {"time": time.canonical()}, node, Constant(1.0))
+            return Term(Sort.TIME, {"time": time.canonical()}, node, ConstantNode(1.0))
         kind, scale, _ = self._fields.known[path]
         canonical = {"path": path, "kind": kind.value, "scale": scale}
         number = Input(path, lambda frame: frame.number(path))

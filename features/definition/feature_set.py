@@ -20,7 +20,7 @@ from features.definition.event_fields import (
 from features.definition.feature import Feature, programs, set_fingerprint
 from features.definition.feature_compiler import FeatureCompiler
 from features.definition.spec import FeaturesFile, LookupSpec
-from features.expression import Program
+from features.expression import ExpressionProgram
 from features.expression.functions import Term
 from features.lookups.lookup import Lookup
 from features.store.feast import FeastView, KeyType
@@ -61,8 +61,8 @@ class FeatureSet:
     name: str
     fingerprint: str
     features: tuple[Feature, ...]
-    of_event: tuple[Program, ...]
-    of_store: tuple[Program, ...]
+    of_event: tuple[ExpressionProgram, ...]
+    of_store: tuple[ExpressionProgram, ...]
     bindings: Bindings
     bounds: ValueBounds
     lookups: Mapping[str, Lookup]

@@ -9,7 +9,7 @@ from base.arrays import Floats
 from base.errors import HookError
 from base.yaml_document import Location, YamlDocument
 from features.definition.spec import FeatureSpec
-from features.expression import Expression, Program
+from features.expression import Expression, ExpressionProgram
 from features.hooks.python_files import PythonFiles
 from features.hooks.python_hook import PythonHook
 from features.values.frame import Frame
@@ -61,7 +61,7 @@ class PythonCompiler:
 def _compute(
     feature: str, hook: PythonHook, arguments: Sequence[Expression]
 ) -> Callable[[Frame], Floats]:
-    program = Program(
+    program = ExpressionProgram(
         {text: argument.term.node for text, argument in zip(hook.arguments, arguments, strict=True)}
     )
 

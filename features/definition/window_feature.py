@@ -14,8 +14,8 @@ from base.yaml_document import Location, YamlDocument
 from features.definition.event_fields import Bindings, SchemaFields
 from features.definition.feature import canonical_number
 from features.definition.spec import FeatureSpec
-from features.expression import ExpressionError, Program, Sort, Term, compile_expression
-from features.expression.program import Input
+from features.expression import ExpressionError, ExpressionProgram, Sort, Term, compile_expression
+from features.expression.expression_program import Input
 from features.history.layout import MISSING, StoredColumn, StoredKind
 from features.values.frame import Frame
 from features.values.hash64 import hash_ids
@@ -167,7 +167,7 @@ class WindowCompiler:
                 where, f"a condition is needed here, not {condition.term.sort.value}: write x != 0"
             )
         self._uses |= condition.names
-        program = Program({"where": condition.term.node})
+        program = ExpressionProgram({"where": condition.term.node})
         return StoredColumn(
             StoredKind.CONDITION,
             condition.term.canonical,

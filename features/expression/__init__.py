@@ -2,14 +2,14 @@
 
 from base.errors import ExpressionError
 from features.expression.compiler import Expression, compile_expression
+from features.expression.expression_program import ExpressionProgram
 from features.expression.functions import FUNCTIONS, Sort, Term
-from features.expression.program import Program
 
 __all__ = [
     "FUNCTIONS",
     "Expression",
     "ExpressionError",
-    "Program",
+    "ExpressionProgram",
     "Sort",
     "Term",
     "compile_expression",

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 from base.suggest import unknown
+from features.expression.expression_program import ConstantNode, Input, Listed, Node, Operation
 from features.expression.functions import FUNCTIONS, Json, Sort, Term, apply
 from features.expression.kernel import instructions as op
-from features.expression.program import Constant, Input, Listed, Node, Operation
 from features.expression.syntax import Source, describe
 from features.expression.texts import text_equal
 
@@ -105,9 +105,9 @@ class _Compiler:
     def _constant(self, node: ast.Constant) -> Term:
         value = node.value
         if isinstance(value, str):
-            return Term(Sort.TEXT, ["text", value], Constant(value))
+            return Term(Sort.TEXT, ["text", value], ConstantNode(value))
         if isinstance(value, bool):
-            return Term(Sort.BOOLEAN, ["condition", value], Constant(float(value)))
+            return Term(Sort.BOOLEAN, ["condition", value], ConstantNode(float(value)))
         if not isinstance(value, int | float):
             self._fail(node, f"{describe(node)} is not part of the language")
         if isinstance(value, int) and abs(value) > _EXACT_INTEGER:
@@ -115,7 +115,7 @@ class _Compiler:
         number = float(value)
         if not math.isfinite(number):
             self._fail(node, "a number too large for float64")
-        return Term(Sort.NUMBER, ["number", number], Constant(number))
+        return Term(Sort.NUMBER, ["number", number], ConstantNode(number))
 
     def _name(self, node: ast.Name | ast.Attribute) -> Term:
         parts: list[str] = []
@@ -145,7 +145,7 @@ class _Compiler:
         operand = self._number(node.operand)
         negative: Node = apply(op.NEGATIVE, operand)
         if isinstance(operand.constant, float):
-            negative = Constant(-operand.constant)
+            negative = ConstantNode(-operand.constant)
         return Term(Sort.NUMBER, ["negative", operand.canonical], negative)
 
     def _binary(self, node: ast.BinOp) -> Term:
@@ -311,7 +311,7 @@ def _power(base: Node, exponent: float) -> Node:
     if exponent == 0.5:
         return Operation(op.SQRT, (base,))
     power = Operation(op.POWER, (base,), (abs(exponent),))
-    return power if exponent > 0 else Operation(op.DIVIDE, (Constant(1.0), power))
+    return power if exponent > 0 else Operation(op.DIVIDE, (ConstantNode(1.0), power))
 
 
 def _input(text: Term) -> Input:

@@ -8,8 +8,8 @@ from enum import StrEnum
 from functools import partial, reduce
 from typing import Any, cast
 
+from features.expression.expression_program import ConstantNode, Node, Operation
 from features.expression.kernel import instructions as op
-from features.expression.program import Constant, Node, Operation
 
 Json = Any
 """A value that json.dumps can write: list, text or number."""
@@ -43,7 +43,7 @@ class Term:
     @property
     def constant(self) -> float | str | None:
         """Its value if it is a constant, else None."""
-        return self.node.value if isinstance(self.node, Constant) else None
+        return self.node.value if isinstance(self.node, ConstantNode) else None
 
 
 def apply(code: int, *terms: Term) -> Operation:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from features.expression import ExpressionError, Program, Sort, Term, compile_expression
-from features.expression.program import Input, Listed
+from features.expression import ExpressionError, ExpressionProgram, Sort, Term, compile_expression
+from features.expression.expression_program import Input, Listed
 from features.expression.texts import Text
 
 NAN = math.nan
@@ -74,7 +74,9 @@ def evaluate(source: str, **frame: Any) -> Any:
 
 
 def compute(source: str, frame: Frame) -> Any:
-    return Program({"result": compile_expression(source, SCOPE).term.node}).run(frame)["result"]
+    return ExpressionProgram({"result": compile_expression(source, SCOPE).term.node}).run(frame)[
+        "result"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -312,7 +314,7 @@ VALUES = st.one_of(
 def test_a_row_alone_and_together_has_the_same_bits(
     source: str, rows: list[tuple[float, ...]]
 ) -> None:
-    program = Program({"result": compile_expression(source, SCOPE).term.node})
+    program = ExpressionProgram({"result": compile_expression(source, SCOPE).term.node})
     table = np.array(rows, np.float64).T.copy()
     names = ("x", "y", "z", "merchant.risk")
 
@@ -341,9 +343,9 @@ def test_a_program_computes_each_expression_as_a_program_of_its_own_does(
     for source, before, name in zip(sources[1:], names, names[1:], strict=False):
         scope = {**SCOPE, "before": leaf(Sort.NUMBER, before)}
         nodes[name] = compile_expression(f"({source}) + before", scope).term.node
-    together = Program(nodes).run(frame)
+    together = ExpressionProgram(nodes).run(frame)
     for name, node in nodes.items():
-        frame[name] = Program({name: node}).run(frame)[name]
+        frame[name] = ExpressionProgram({name: node}).run(frame)[name]
         np.testing.assert_array_equal(together[name], frame[name])
 
 
@@ -355,7 +357,7 @@ def test_texts_of_one_field_have_one_column_of_codes() -> None:
         return frame["channel"]
 
     field = Input("channel", channel)
-    program = Program(
+    program = ExpressionProgram(
         {
             "ecom": Listed(field, {"ecom": 1.0}, 0.0),
             "code": Listed(field, {"pos": 0.0, "ecom": 1.0}, NAN),

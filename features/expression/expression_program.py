@@ -14,7 +14,7 @@ from features.expression.texts import TextNumbers
 
 
 @dataclass(frozen=True, slots=True)
-class Constant:
+class ConstantNode:
     """A number, or a text."""
 
     value: float | str
@@ -64,11 +64,11 @@ class Operation:
     numbers: tuple[float, ...] = ()
 
 
-Node = Constant | Input | Listed | Operation
+Node = ConstantNode | Input | Listed | Operation
 """A value of each event, as it is computed."""
 
 
-class Program:
+class ExpressionProgram:
     """Computation of nodes for micro-batches, by one call of the compiled loop.
 
     An input with the name of an earlier node is the value of that node.
@@ -150,7 +150,7 @@ class _Compiler:
                     self._kept[name] = self._new_row()
                     self.inputs.append((self._kept[name], read))
                 return self._kept[name]
-            case Constant(value):
+            case ConstantNode(value):
                 return self._append(op.CONSTANT, [], (float(value),))
             case Listed(text, numbers):
                 if text.name not in self._codes:
