@@ -81,8 +81,8 @@ def compiled(function: F) -> F:
     """Compile a kernel that Python calls; without fast-math, so that floats are those of Python."""
     made: Any
     if numba.config.DISABLE_JIT:
-        # Sums of 64 bits wrap around, as compiled.
-        made = np.errstate(over="ignore")(function)
+        # As compiled: sums of 64 bits wrap around, and division by zero is not told.
+        made = np.errstate(all="ignore")(function)
     else:
         made = numba.njit(nogil=True, error_model="numpy")(function)
         if FOLDER is not None:

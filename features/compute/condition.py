@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from base.arrays import Mask
 from features.definition.feature_set import FeatureSet
-from features.expression import ExpressionError, compile_expression
-from features.expression.functions import Evaluate, Sort
+from features.expression import ExpressionError, ExpressionProgram, Sort, compile_expression
 from features.values.frame import Frame
 from schemas.batch import EventBatch
 
@@ -28,7 +27,7 @@ class Condition:
     paths: frozenset[str]
     features: frozenset[str]
     _columns: Mapping[str, int]
-    _evaluate: Evaluate
+    _program: ExpressionProgram
 
     def __call__(self, batch: EventBatch, matrix: npt.NDArray[np.float32]) -> Mask:
         """Evaluate the condition for N events.
@@ -44,9 +43,8 @@ class Condition:
         frame.features = {
             name: matrix[:, i].astype(np.float64) for name, i in self._columns.items()
         }
-        with np.errstate(all="ignore"):
-            holds = np.asarray(self._evaluate(frame)) == 1.0
-        return holds if holds.ndim else np.full(len(batch), holds)
+        holds: Mask = self._program.run(frame)["condition"] == 1.0
+        return holds
 
 
 def compile_condition(feature_set: FeatureSet, source: str) -> Condition:
@@ -71,4 +69,5 @@ def compile_condition(feature_set: FeatureSet, source: str) -> Condition:
     # A feature may have the name of a field; the name then means the field.
     of_features = compiled.names - fields.keys()
     columns = {name: i for i, name in enumerate(features) if name in of_features}
-    return Condition(compiled.names & fields.keys(), frozenset(columns), columns, term.evaluate)
+    program = ExpressionProgram({"condition": term.node})
+    return Condition(compiled.names & fields.keys(), frozenset(columns), columns, program)

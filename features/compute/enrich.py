@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from features.compute.matrix import Enriched, assemble
-from features.definition.feature import Feature
 from features.definition.feature_set import FeatureSet
+from features.expression import ExpressionProgram
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.lookups.lookup import LookupRequest
@@ -103,7 +103,7 @@ class Enriching:
         frame.lookups = looked_up.values
         # Division by zero, overflow and the like give a missing value here.
         with np.errstate(all="ignore"):
-            compute(self._feature_set.features, frame, of_event=True)
+            compute(self._feature_set.of_event, frame)
             windowed = windows.windowed(stored.values[lookups.count :], frame, each)
         frame.windows = windowed.values
         flags = {**looked_up.flags, **windowed.flags}
@@ -132,21 +132,14 @@ class StoreRead:
         """Compute the other features and the matrix; does not need the store."""
         feature_set, frame = self.feature_set, self.frame
         with np.errstate(all="ignore"):
-            compute(feature_set.features, frame, of_event=False)
+            compute(feature_set.of_store, frame)
             matrix = assemble(len(frame), [frame.features[name] for name in feature_set.names])
         failed = {f"{FAILED}:{name}": rows for name, rows in frame.failed.items()}
         flags = feature_set.flags.encode(len(frame), {**self.flags, **failed})
         return Enriched(matrix, flags, self.writes, self.after)
 
 
-def compute(features: Iterable[Feature], frame: Frame, *, of_event: bool) -> None:
-    """Add features to the frame.
-
-    Args:
-        features: Features of the feature set, in order.
-        frame: Values of the micro-batch; changed in place.
-        of_event: True for the features of the event alone, False for those that depend on windows.
-    """
-    for feature in features:
-        if feature.of_event is of_event:
-            frame.features[feature.name] = feature.compute(frame)
+def compute(programs: Iterable[ExpressionProgram], frame: Frame) -> None:
+    """Add the features of ``programs`` to the frame."""
+    for program in programs:
+        frame.features |= program.run(frame)

@@ -31,7 +31,7 @@ class Enriched:
 
 
 def assemble(rows: int, columns: Sequence[Floats]) -> npt.NDArray[np.float32]:
-    """Build float32[rows, F] from float64 columns (0-d columns are repeated).
+    """Build float32[rows, F] from float64[rows] columns.
 
     This is the only cast to float32. A value that is infinite, or too large for a float32, becomes
     missing: models would score such a value without a warning.

@@ -40,6 +40,6 @@ def trace(
     """
     frame = Frame(batch, stored[2].key)
     with np.errstate(all="ignore"):
-        compute(feature_set.features, frame, of_event=True)
+        compute(feature_set.of_event, frame)
     window = next(window for window in feature_set.histories.windows if window.name == feature)
     return trace_window(feature_set.histories, window, row, batch, frame, stored)

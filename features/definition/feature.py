@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from base.arrays import Floats
 from features.definition.spec import FeatureSpec
+from features.expression.expression_program import ExpressionProgram, Node
 from features.expression.functions import Term
-from features.values.frame import Frame
 from features.windows.window import Window
 
 CODE_VERSION = 1
@@ -26,7 +25,7 @@ class Feature:
     Attributes:
         spec: Entry of features.yaml that defines it.
         fingerprint: Fingerprint of its definition.
-        compute: Function from a frame to float64[N] (0-d for a constant), NaN where missing.
+        node: Its computation.
         term: Term of the feature in later expressions.
         paths: Fields that it reads, directly or through other features.
         of_event: True if it reads the event alone, without lookups and windows.
@@ -38,7 +37,7 @@ class Feature:
 
     spec: FeatureSpec
     fingerprint: str
-    compute: Callable[[Frame], Floats]
+    node: Node
     term: Term
     paths: frozenset[str]
     of_event: bool
@@ -49,6 +48,20 @@ class Feature:
     @property
     def name(self) -> str:
         return self.spec.name
+
+
+def programs(features: Iterable[Feature]) -> tuple[ExpressionProgram, ...]:
+    """Programs that compute features, in order, from a frame.
+
+    A program reads its inputs first. So a python feature, whose arguments may be features before
+    it, begins a new one.
+    """
+    parts: list[dict[str, Node]] = [{}]
+    for feature in features:
+        if feature.spec.python is not None:
+            parts.append({})
+        parts[-1][feature.name] = feature.node
+    return tuple(ExpressionProgram(part) for part in parts if part)
 
 
 def fingerprint(definition: Any) -> str:

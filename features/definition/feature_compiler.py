@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from base.arrays import Floats
 from base.errors import ConfigurationError
 from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
@@ -19,10 +18,9 @@ from features.definition.python_feature import PythonCompiler
 from features.definition.spec import CategorySpec, FeatureSpec
 from features.definition.window_feature import WindowCompiler
 from features.expression import Expression, ExpressionError, compile_expression
+from features.expression.expression_program import ConstantNode, Input, Listed, Node
 from features.expression.functions import Sort, Term
-from features.expression.operations import TextNumbers
 from features.lookups.lookup import Lookup
-from features.values.frame import Frame
 from features.windows.window import Across, HistoryRules, Window
 from schemas.batch import Kind
 
@@ -32,7 +30,7 @@ class _Compiled:
     """Result of compiling one kind of feature; fields as in ``Feature``."""
 
     definition: Any
-    compute: Callable[[Frame], Floats]
+    node: Node
     paths: frozenset[str] = frozenset()
     sort: Sort = Sort.NUMBER
     of_event: bool = True
@@ -94,7 +92,7 @@ class FeatureCompiler:
         return Feature(
             spec=spec,
             fingerprint=digest,
-            compute=compiled.compute,
+            node=compiled.node,
             term=Term(compiled.sort, ["feature", digest], _earlier(spec.name)),
             paths=compiled.paths,
             of_event=compiled.of_event,
@@ -136,7 +134,7 @@ class FeatureCompiler:
             raise self._document.refuse(
                 location, f"{path} is a time: use an expr such as hour({path})"
             )
-        return _Compiled({"field": leaf.canonical}, leaf.evaluate, frozenset({path}), leaf.sort)
+        return _Compiled({"field": leaf.canonical}, leaf.node, frozenset({path}), leaf.sort)
 
     def _category(self, spec: CategorySpec, location: Location) -> _Compiled:
         path = spec.field
@@ -159,8 +157,8 @@ class FeatureCompiler:
             "other": spec.other,
         }
         unlisted = float(len(spec.values)) if spec.other else np.nan
-        codes = TextNumbers({str(value): code for code, value in enumerate(spec.values)}, unlisted)
-        return _Compiled(definition, lambda frame: codes.of(frame.text(path)), frozenset({path}))
+        codes = {str(value): float(code) for code, value in enumerate(spec.values)}
+        return _Compiled(definition, Listed(_text(path), codes, unlisted), frozenset({path}))
 
     def _lookup(self, name: str, location: Location) -> _Compiled:
         known = {f"{k}.{value}": k for k, v in self._lookups.items() for value in v.names}
@@ -179,7 +177,7 @@ class FeatureCompiler:
             definition["feast"] = lookup.feast.canonical()
         return _Compiled(
             definition,
-            lambda frame: frame.lookups[name],
+            Input(f"lookup {name}", lambda frame: frame.lookups[name]),
             frozenset({self._bindings.entities[lookup.entity].path}),
             of_event=False,
             irreproducible=True,
@@ -195,7 +193,7 @@ class FeatureCompiler:
             paths |= self._features[used].paths if used in self._features else {used}
         return _Compiled(
             definition,
-            lambda frame: frame.windows[window.name],
+            Input(f"window {window.name}", lambda frame: frame.windows[window.name]),
             frozenset(paths),
             of_event=False,
             irreproducible=window.across is Across.BEST_EFFORT,
@@ -210,12 +208,13 @@ class FeatureCompiler:
         ]
         compute, definition = self._python.compile(spec, location, arguments)
         names = frozenset().union(*(argument.names for argument in arguments))
-        return self._made_of(names, definition, compute, Sort.NUMBER)
+        node = Input(f"python {spec.name}", compute)
+        return self._made_of(names, definition, node, Sort.NUMBER)
 
     def _expression(self, source: str, location: Location) -> _Compiled:
         compiled = self._compile_expression(source, location)
         term = compiled.term
-        return self._made_of(compiled.names, {"expr": term.canonical}, term.evaluate, term.sort)
+        return self._made_of(compiled.names, {"expr": term.canonical}, term.node, term.sort)
 
     def _compile_expression(self, source: str, location: Location) -> Expression:
         scope = {**{k: f.term for k, f in self._features.items()}, **self.leaves}
@@ -224,9 +223,7 @@ class FeatureCompiler:
         except ExpressionError as error:
             raise self._document.refuse_within(location, error.offset, str(error)) from error
 
-    def _made_of(
-        self, names: frozenset[str], definition: Any, compute: Callable[[Frame], Floats], sort: Sort
-    ) -> _Compiled:
+    def _made_of(self, names: frozenset[str], definition: Any, node: Node, sort: Sort) -> _Compiled:
         """Compile a feature that reads the fields and earlier features in ``names``."""
         earlier = [
             self._features[name]
@@ -236,7 +233,7 @@ class FeatureCompiler:
         paths = names & self.leaves.keys()
         return _Compiled(
             definition,
-            compute,
+            node,
             paths.union(*(feature.paths for feature in earlier)),
             sort,
             of_event=all(feature.of_event for feature in earlier),
@@ -249,26 +246,33 @@ class FeatureCompiler:
         amount, time = self._bindings.amount, self._bindings.event_time
         if amount is not None and path == amount.source.path:
             scale = amount.scale
-            return Term(
-                Sort.NUMBER, {"amount": amount.canonical()}, lambda frame: frame.amount(scale)
-            )
+            node = Input(path, lambda frame: frame.amount(scale))
+            return Term(Sort.NUMBER, {"amount": amount.canonical()}, node)
         if path == time.path:
-            return Term(Sort.TIME, {"time": time.canonical()}, lambda frame: frame.event_time())
+            node = Input(path, lambda frame: frame.event_time().view(np.float64))
+            return Term(Sort.TIME, {"time": time.canonical()}, node, ConstantNode(1.0))
         kind, scale, _ = self._fields.known[path]
         canonical = {"path": path, "kind": kind.value, "scale": scale}
+        number = Input(path, lambda frame: frame.number(path))
+        known = Input(f"{path} is known", lambda frame: frame.known(path))
         match kind:
             case Kind.STRING:
-                return Term(Sort.TEXT, canonical, lambda frame: frame.text(path))
+                return Term(Sort.TEXT, canonical, _text(path), known)
             case Kind.TIME:
-                return Term(Sort.TIME, canonical, lambda frame: frame.time(path))
+                node = Input(path, lambda frame: frame.time(path).view(np.float64))
+                return Term(Sort.TIME, canonical, node, known)
             case Kind.BOOL:
-                return Term(Sort.BOOLEAN, canonical, lambda frame: frame.number(path))
+                return Term(Sort.BOOLEAN, canonical, number)
             case _:
-                return Term(Sort.NUMBER, canonical, lambda frame: frame.number(path))
+                return Term(Sort.NUMBER, canonical, number)
 
 
-def _earlier(name: str) -> Callable[[Frame], Floats]:
-    return lambda frame: frame.features[name]
+def _earlier(name: str) -> Input:
+    return Input(name, lambda frame: frame.features[name])
+
+
+def _text(path: str) -> Input:
+    return Input(f"{path} as text", lambda frame: frame.text(path))
 
 
 def _words(spec: FeatureSpec) -> set[str]:

@@ -17,9 +17,10 @@ from features.definition.event_fields import (
     ValueBounds,
     resolve_bindings,
 )
-from features.definition.feature import Feature, set_fingerprint
+from features.definition.feature import Feature, programs, set_fingerprint
 from features.definition.feature_compiler import FeatureCompiler
 from features.definition.spec import FeaturesFile, LookupSpec
+from features.expression import ExpressionProgram
 from features.expression.functions import Term
 from features.lookups.lookup import Lookup
 from features.store.feast import FeastView, KeyType
@@ -37,6 +38,8 @@ class FeatureSet:
         name: Name of the feature set.
         fingerprint: Fingerprint of the names and definitions of its features.
         features: Features, in the order of the matrix.
+        of_event: Computation of the features of the event alone.
+        of_store: Computation of the other features, which depend on lookups or windows.
         bindings: Bindings of the event fields.
         bounds: Bound on the values of the fields that windows keep.
         lookups: Lookups by name.
@@ -58,6 +61,8 @@ class FeatureSet:
     name: str
     fingerprint: str
     features: tuple[Feature, ...]
+    of_event: tuple[ExpressionProgram, ...]
+    of_store: tuple[ExpressionProgram, ...]
     bindings: Bindings
     bounds: ValueBounds
     lookups: Mapping[str, Lookup]
@@ -118,6 +123,8 @@ def load_feature_set(path: Path) -> FeatureSet:
         name=file.name,
         fingerprint=set_fingerprint(features),
         features=features,
+        of_event=programs(feature for feature in features if feature.of_event),
+        of_store=programs(feature for feature in features if not feature.of_event),
         bindings=bindings,
         bounds=ValueBounds(compiler.bounded, rules.largest_value),
         lookups=lookups,

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from base.arrays import Floats
 from base.errors import HookError
 from base.yaml_document import Location, YamlDocument
 from features.definition.spec import FeatureSpec
-from features.expression import Expression
+from features.expression import Expression, ExpressionProgram
 from features.hooks.python_files import PythonFiles
 from features.hooks.python_hook import PythonHook
 from features.values.frame import Frame
@@ -63,11 +61,13 @@ class PythonCompiler:
 def _compute(
     feature: str, hook: PythonHook, arguments: Sequence[Expression]
 ) -> Callable[[Frame], Floats]:
-    evaluate = [argument.term.evaluate for argument in arguments]
+    program = ExpressionProgram(
+        {text: argument.term.node for text, argument in zip(hook.arguments, arguments, strict=True)}
+    )
 
     def compute(frame: Frame) -> Floats:
-        rows = (len(frame),)
-        called = hook.call([np.broadcast_to(value(frame), rows) for value in evaluate])
+        columns = program.run(frame)
+        called = hook.call([columns[text] for text in hook.arguments])
         if called.failed.any():
             frame.failed[feature] = called.failed
         return called.values

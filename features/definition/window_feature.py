@@ -14,8 +14,8 @@ from base.yaml_document import Location, YamlDocument
 from features.definition.event_fields import Bindings, SchemaFields
 from features.definition.feature import canonical_number
 from features.definition.spec import FeatureSpec
-from features.expression import ExpressionError, compile_expression
-from features.expression.functions import Sort, Term
+from features.expression import ExpressionError, ExpressionProgram, Sort, Term, compile_expression
+from features.expression.expression_program import Input
 from features.history.layout import MISSING, StoredColumn, StoredKind
 from features.values.frame import Frame
 from features.values.hash64 import hash_ids
@@ -167,12 +167,12 @@ class WindowCompiler:
                 where, f"a condition is needed here, not {condition.term.sort.value}: write x != 0"
             )
         self._uses |= condition.names
-        evaluate = condition.term.evaluate
+        program = ExpressionProgram({"where": condition.term.node})
         return StoredColumn(
             StoredKind.CONDITION,
             condition.term.canonical,
             0,
-            lambda frame: np.broadcast_to(evaluate(frame) == 1.0, (len(frame),)),
+            lambda frame: program.run(frame)["where"] == 1.0,
         )
 
     def _value(
@@ -211,7 +211,7 @@ class WindowCompiler:
             StoredKind.VALUE,
             term.canonical,
             scale,
-            lambda frame: _scaled(np.asarray(frame.features[name]), scale, largest, len(frame)),
+            lambda frame: _scaled(frame.features[name], scale, largest),
         )
 
     def _field(self, spec: FeatureSpec, aggregate: Aggregate, location: Location) -> StoredColumn:
@@ -244,7 +244,7 @@ class WindowCompiler:
                 StoredKind.VALUE,
                 leaf.canonical,
                 digits,
-                lambda frame: _scaled(frame.number(path), digits, largest, len(frame)),
+                lambda frame: _scaled(frame.number(path), digits, largest),
             )
         self._refuse_scale(spec, location, f"{path} is a {kind.value} with its own, {scale}, and")
         if kind is not Kind.BOOL:
@@ -283,15 +283,13 @@ def _never(_: Any) -> Any:
     raise AssertionError("refused before it is evaluated")
 
 
-_OUTSIDE = Term(Sort.NUMBER, None, _never)
+_OUTSIDE = Term(Sort.NUMBER, None, Input("", _never))
 
 
-def _scaled(
-    values: npt.NDArray[np.float64], scale: int, largest: int, rows: int
-) -> npt.NDArray[np.int64]:
+def _scaled(values: npt.NDArray[np.float64], scale: int, largest: int) -> npt.NDArray[np.int64]:
     """Whole multiples of 10**-scale, rounded half to even; MISSING where that is not possible."""
     with np.errstate(all="ignore"):
-        scaled = np.rint(np.broadcast_to(values, (rows,)) * 10.0**scale)
+        scaled = np.rint(values * 10.0**scale)
         good = np.abs(scaled) <= largest
     return np.where(good, np.where(good, scaled, 0.0).astype(np.int64), MISSING)
 

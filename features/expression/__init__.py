@@ -2,6 +2,15 @@
 
 from base.errors import ExpressionError
 from features.expression.compiler import Expression, compile_expression
+from features.expression.expression_program import ExpressionProgram
 from features.expression.functions import FUNCTIONS, Sort, Term
 
-__all__ = ["FUNCTIONS", "Expression", "ExpressionError", "Sort", "Term", "compile_expression"]
+__all__ = [
+    "FUNCTIONS",
+    "Expression",
+    "ExpressionError",
+    "ExpressionProgram",
+    "Sort",
+    "Term",
+    "compile_expression",
+]

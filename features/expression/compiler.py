@@ -1,22 +1,23 @@
-"""Compile expressions in an allow-listed part of Python's grammar to column operations.
+"""Compile expressions in an allow-listed part of Python's grammar to terms.
 
-Python never evaluates an expression: the syntax tree is checked and turned into closures over
-the functions of ``operations``.
+Python never evaluates an expression: the syntax tree is checked and turned into nodes, which a
+program computes.
 """
 
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
-
-import numpy as np
+from typing import Any, NoReturn, cast
 
 from base.suggest import unknown
-from features.expression import operations as op
-from features.expression.functions import FUNCTIONS, Evaluate, Json, Sort, Term
+from features.expression.expression_program import ConstantNode, Input, Listed, Node, Operation
+from features.expression.functions import FUNCTIONS, Json, Sort, Term, apply
+from features.expression.kernel import instructions as op
 from features.expression.syntax import Source, describe
+from features.expression.texts import text_equal
 
 MAX_EXPONENT = 16
 _EXACT_INTEGER = 2**53
@@ -27,7 +28,7 @@ class Expression:
     """A compiled expression.
 
     Attributes:
-        term: Sort, canonical form (independent of blanks and parentheses) and evaluation.
+        term: Sort, canonical form (independent of blanks and parentheses) and computation.
         names: Names of the scope that it uses.
     """
 
@@ -36,7 +37,7 @@ class Expression:
 
 
 def compile_expression(source: str, scope: Mapping[str, Term]) -> Expression:
-    """Compile ``source`` to column operations over the names in ``scope``.
+    """Compile ``source`` to a term over the names in ``scope``.
 
     Args:
         source: The expression.
@@ -53,21 +54,21 @@ def compile_expression(source: str, scope: Mapping[str, Term]) -> Expression:
     return Expression(compiler.compile(), frozenset(compiler.names))
 
 
-_ARITHMETIC: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
-    ast.Add: ("+", np.add),
-    ast.Sub: ("-", np.subtract),
-    ast.Mult: ("*", np.multiply),
-    ast.Div: ("/", op.divide),
-    ast.FloorDiv: ("//", op.floor_divide),
-    ast.Mod: ("%", op.remainder),
+_ARITHMETIC: dict[type[ast.operator], tuple[str, int]] = {
+    ast.Add: ("+", op.ADD),
+    ast.Sub: ("-", op.SUBTRACT),
+    ast.Mult: ("*", op.MULTIPLY),
+    ast.Div: ("/", op.DIVIDE),
+    ast.FloorDiv: ("//", op.FLOOR_DIVIDE),
+    ast.Mod: ("%", op.MODULO),
 }
-_COMPARISONS: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], Any]]] = {
-    ast.Lt: ("<", np.less),
-    ast.LtE: ("<=", np.less_equal),
-    ast.Gt: (">", np.greater),
-    ast.GtE: (">=", np.greater_equal),
-    ast.Eq: ("==", np.equal),
-    ast.NotEq: ("!=", np.not_equal),
+_COMPARISONS: dict[type[ast.cmpop], tuple[str, Callable[[Term, Term], Node]]] = {
+    ast.Lt: ("<", lambda a, b: apply(op.LESS, a, b)),
+    ast.LtE: ("<=", lambda a, b: apply(op.LESS_EQUAL, a, b)),
+    ast.Gt: (">", lambda a, b: apply(op.LESS, b, a)),
+    ast.GtE: (">=", lambda a, b: apply(op.LESS_EQUAL, b, a)),
+    ast.Eq: ("==", lambda a, b: apply(op.EQUAL, a, b)),
+    ast.NotEq: ("!=", lambda a, b: _negation(apply(op.EQUAL, a, b))),
 }
 
 
@@ -104,18 +105,17 @@ class _Compiler:
     def _constant(self, node: ast.Constant) -> Term:
         value = node.value
         if isinstance(value, str):
-            return Term(Sort.TEXT, ["text", value], _never, constant=value)
+            return Term(Sort.TEXT, ["text", value], ConstantNode(value))
         if isinstance(value, bool):
-            number = np.float64(value)
-            return Term(Sort.BOOLEAN, ["condition", value], lambda _: number, constant=number)
+            return Term(Sort.BOOLEAN, ["condition", value], ConstantNode(float(value)))
         if not isinstance(value, int | float):
             self._fail(node, f"{describe(node)} is not part of the language")
         if isinstance(value, int) and abs(value) > _EXACT_INTEGER:
             self._fail(node, "a whole number beyond 2**53 would be rounded: write it with a dot")
-        number = np.float64(value)
-        if not np.isfinite(number):
+        number = float(value)
+        if not math.isfinite(number):
             self._fail(node, "a number too large for float64")
-        return Term(Sort.NUMBER, ["number", float(number)], lambda _: number, constant=number)
+        return Term(Sort.NUMBER, ["number", number], ConstantNode(number))
 
     def _name(self, node: ast.Name | ast.Attribute) -> Term:
         parts: list[str] = []
@@ -137,16 +137,16 @@ class _Compiler:
     def _unary(self, node: ast.UnaryOp) -> Term:
         if isinstance(node.op, ast.Not):
             operand = self._condition(node.operand)
-            return Term(Sort.BOOLEAN, ["not", operand.canonical], _map(op.negation, operand))
+            return Term(Sort.BOOLEAN, ["not", operand.canonical], _negation(operand.node))
         if isinstance(node.op, ast.UAdd):
             return self._number(node.operand)
         if not isinstance(node.op, ast.USub):
             self._fail(node, "~ is not part of the language; for conditions write not")
         operand = self._number(node.operand)
-        constant = None if operand.constant is None else -np.float64(operand.constant)
-        return Term(
-            Sort.NUMBER, ["negative", operand.canonical], _map(np.negative, operand), constant
-        )
+        negative: Node = apply(op.NEGATIVE, operand)
+        if isinstance(operand.constant, float):
+            negative = ConstantNode(-operand.constant)
+        return Term(Sort.NUMBER, ["negative", operand.canonical], negative)
 
     def _binary(self, node: ast.BinOp) -> Term:
         if isinstance(node.op, ast.Pow):
@@ -155,14 +155,14 @@ class _Compiler:
         if operator is None:
             words = "; for conditions write and, or" if isinstance(node.op, _BITWISE) else ""
             self._fail(node, f"{describe(node.op)} is not part of the language{words}")
-        symbol, function = operator
+        symbol, code = operator
         left, right = self._number(node.left), self._number(node.right)
         canonical: Json = [symbol, left.canonical, right.canonical]
-        return Term(Sort.NUMBER, canonical, _map(function, left, right))
+        return Term(Sort.NUMBER, canonical, apply(code, left, right))
 
     def _power(self, node: ast.BinOp) -> Term:
         base, exponent = self._number(node.left), self._number(node.right).constant
-        whole = isinstance(exponent, float) and float(exponent).is_integer()
+        whole = isinstance(exponent, float) and exponent.is_integer()
         if not isinstance(exponent, float) or not (
             exponent == 0.5 or (whole and 1 <= abs(exponent) <= MAX_EXPONENT)
         ):
@@ -171,16 +171,11 @@ class _Compiler:
                 f"an exponent is a whole number from 1 to {MAX_EXPONENT}, its negative, or 0.5; "
                 "else write exp(y * log(x))",
             )
-        power = float(exponent)
-        return Term(
-            Sort.NUMBER,
-            ["**", base.canonical, power],
-            _map(lambda x: op.power(x, power), base),
-        )
+        return Term(Sort.NUMBER, ["**", base.canonical, exponent], _power(base.node, exponent))
 
     def _logical(self, node: ast.BoolOp) -> Term:
-        symbol, function = ("and", op.both) if isinstance(node.op, ast.And) else ("or", op.either)
-        return self._fold(symbol, function, [self._condition(value) for value in node.values])
+        symbol, code = ("and", op.AND) if isinstance(node.op, ast.And) else ("or", op.OR)
+        return self._fold(symbol, code, [self._condition(value) for value in node.values])
 
     def _comparisons(self, node: ast.Compare) -> Term:
         operands = [node.left, *node.comparators]
@@ -188,31 +183,25 @@ class _Compiler:
             self._comparison(left, comparator, right)
             for left, comparator, right in zip(operands, node.ops, operands[1:], strict=False)
         ]
-        return self._fold("and", op.both, terms)
+        return self._fold("and", op.AND, terms)
 
     def _comparison(self, left: ast.expr, comparator: ast.cmpop, right: ast.expr) -> Term:
         if isinstance(comparator, ast.In | ast.NotIn):
             member = self._membership(left, right)
             if isinstance(comparator, ast.In):
                 return member
-            return Term(Sort.BOOLEAN, ["not", member.canonical], _map(op.negation, member))
+            return Term(Sort.BOOLEAN, ["not", member.canonical], _negation(member.node))
         operator = _COMPARISONS.get(type(comparator))
         if operator is None:
             self._fail(left, "is is not part of the language: write == or is_null(...)")
-        symbol, function = operator
+        symbol, build = operator
         a, b = self._term(left), self._term(right)
         canonical: Json = [symbol, a.canonical, b.canonical]
         if Sort.TEXT in (a.sort, b.sort):
             return self._text_comparison(right, symbol, a, b)
         for node, term in ((left, a), (right, b)):
             self._expect_number(node, term)
-        missing = [place for place, term in enumerate((a, b)) if term.constant is None]
-
-        def compare(x: Any, y: Any) -> Any:
-            operands = (x, y)
-            return op.known(function(x, y), *(operands[place] for place in missing))
-
-        return Term(Sort.BOOLEAN, canonical, _map(compare, a, b))
+        return Term(Sort.BOOLEAN, canonical, build(a, b))
 
     def _text_comparison(self, node: ast.expr, symbol: str, a: Term, b: Term) -> Term:
         if a.sort is not b.sort:
@@ -224,16 +213,15 @@ class _Compiler:
             a, b = b, a
         if isinstance(a.constant, str):
             self._fail(node, "both texts are constants")
-        equal: Evaluate
+        equal: Node
         if isinstance(b.constant, str):
-            equal = _map(op.TextNumbers({b.constant: 1.0}, 0.0).of, a)
+            equal = Listed(_input(a), {b.constant: 1.0}, 0.0)
         else:
-            equal = _map(op.text_equal, a, b)
+            equal = _texts_equal(_input(a), _input(b))
         canonical: Json = ["==", *sorted((a.canonical, b.canonical), key=repr)]
-        term = Term(Sort.BOOLEAN, canonical, equal)
         if symbol == "==":
-            return term
-        return Term(Sort.BOOLEAN, ["not", canonical], _map(op.negation, term))
+            return Term(Sort.BOOLEAN, canonical, equal)
+        return Term(Sort.BOOLEAN, ["not", canonical], _negation(equal))
 
     def _membership(self, left: ast.expr, right: ast.expr) -> Term:
         operand = self._term(left)
@@ -253,11 +241,12 @@ class _Compiler:
         if operand.sort is Sort.TEXT:
             if operand.constant is not None:
                 self._fail(left, "a constant text is searched in a list")
-            texts = op.TextNumbers({str(member.constant): 1.0 for member in members}, 0.0)
-            return Term(Sort.BOOLEAN, canonical, _map(texts.of, operand))
+            texts = {str(member.constant): 1.0 for member in members}
+            return Term(Sort.BOOLEAN, canonical, Listed(_input(operand), texts, 0.0))
         self._expect_number(left, operand)
-        values = np.array([member.constant for member in members], dtype=np.float64)
-        return Term(Sort.BOOLEAN, canonical, _map(lambda x: op.number_in(x, values), operand))
+        values = tuple(float(cast("float", member.constant)) for member in members)
+        node = Operation(op.MEMBER, (operand.node,), values)
+        return Term(Sort.BOOLEAN, canonical, node)
 
     def _choice(self, node: ast.IfExp) -> Term:
         condition = self._condition(node.test)
@@ -283,11 +272,11 @@ class _Compiler:
                 self._fail(argument, "a constant text")
         return function.apply(node.func.id, terms)
 
-    def _fold(self, symbol: str, function: Callable[[Any, Any], Any], terms: list[Term]) -> Term:
+    def _fold(self, symbol: str, code: int, terms: list[Term]) -> Term:
         result = terms[0]
         for term in terms[1:]:
             canonical: Json = [symbol, result.canonical, term.canonical]
-            result = Term(Sort.BOOLEAN, canonical, _map(function, result, term))
+            result = Term(Sort.BOOLEAN, canonical, apply(code, result, term))
         return result
 
     def _number(self, node: ast.expr) -> Term:
@@ -314,17 +303,21 @@ class _Compiler:
 _BITWISE = (ast.BitAnd, ast.BitOr, ast.BitXor)
 
 
-def _map(function: Callable[..., Any], *terms: Term) -> Evaluate:
-    """The evaluation that applies ``function`` to the values of ``terms``."""
-    if len(terms) == 1:
-        one = terms[0].evaluate
-        return lambda frame: function(one(frame))
-    if len(terms) == 2:
-        left, right = terms[0].evaluate, terms[1].evaluate
-        return lambda frame: function(left(frame), right(frame))
-    every = [term.evaluate for term in terms]
-    return lambda frame: function(*(evaluate(frame) for evaluate in every))
+def _negation(condition: Node) -> Node:
+    return Operation(op.NOT, (condition,))
 
 
-def _never(_: Any) -> NoReturn:
-    raise AssertionError("a constant text has no column")
+def _power(base: Node, exponent: float) -> Node:
+    if exponent == 0.5:
+        return Operation(op.SQRT, (base,))
+    power = Operation(op.POWER, (base,), (abs(exponent),))
+    return power if exponent > 0 else Operation(op.DIVIDE, (ConstantNode(1.0), power))
+
+
+def _input(text: Term) -> Input:
+    """The column of a text that is not a constant."""
+    return cast("Input", text.node)
+
+
+def _texts_equal(a: Input, b: Input) -> Node:
+    return Input(f"{a.name} == {b.name}", lambda frame: text_equal(a.read(frame), b.read(frame)))

@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from functools import partial, reduce
+from typing import Any, cast
 
-import numpy as np
-
-from features.expression import elementary
-from features.expression import operations as op
+from features.expression.expression_program import ConstantNode, Node, Operation
+from features.expression.kernel import instructions as op
 
 Json = Any
 """A value that json.dumps can write: list, text or number."""
-Evaluate = Callable[[Any], Any]
-"""Function from a frame (the values of a micro-batch) to the value of a term.
-
-The value is float64[N] or 0-d for numbers and conditions, Text, or Times.
-"""
 
 
 class Sort(StrEnum):
@@ -37,14 +31,29 @@ class Term:
     Attributes:
         sort: Kind of its value.
         canonical: Definition as JSON; equal for equal terms, however they are written.
-        evaluate: Function from a frame to its value.
-        constant: Its value if it is a constant, else None.
+        node: Its computation.
+        known: 1 where a text or time is not missing, else 0; None for other sorts.
     """
 
     sort: Sort
     canonical: Json
-    evaluate: Evaluate
-    constant: float | str | None = None
+    node: Node
+    known: Node | None = None
+
+    @property
+    def constant(self) -> float | str | None:
+        """Its value if it is a constant, else None."""
+        return self.node.value if isinstance(self.node, ConstantNode) else None
+
+
+def apply(code: int, *terms: Term) -> Operation:
+    """Apply an operation to the values of ``terms``."""
+    return Operation(code, tuple(term.node for term in terms))
+
+
+def fold(code: int, *terms: Term) -> Node:
+    """Apply an operation with two operands to the first two terms, to that and the third, etc."""
+    return reduce(lambda node, term: Operation(code, (node, term.node)), terms[1:], terms[0].node)
 
 
 _NUMERIC = (Sort.NUMBER, Sort.BOOLEAN)
@@ -55,14 +64,14 @@ class Function:
     """A function of the language.
 
     Attributes:
-        compute: Implementation over columns.
+        build: Function from the terms of its arguments to its computation.
         min_arguments: Smallest number of arguments.
         max_arguments: Largest number of arguments.
         first: Sorts that the first argument may have; all others are numbers.
         result: Sort of the result.
     """
 
-    compute: Callable[..., Any]
+    build: Callable[..., Node]
     min_arguments: int = 1
     max_arguments: int = 1
     first: tuple[Sort, ...] = _NUMERIC
@@ -79,39 +88,40 @@ class Function:
 
     def apply(self, name: str, terms: list[Term]) -> Term:
         """Build the term for a call of this function; the arguments have been checked."""
-        compute = self.compute
-        every = [term.evaluate for term in terms]
-        return Term(
-            self.result,
-            [name, *(term.canonical for term in terms)],
-            lambda frame: compute(*(evaluate(frame) for evaluate in every)),
-        )
+        canonical = [name, *(term.canonical for term in terms)]
+        return Term(self.result, canonical, self.build(*terms))
 
 
-def _is_null(value: Any) -> Any:
-    if isinstance(value, op.Text | op.Times):
-        return op.value_is_null(value)
-    return op.number_is_null(value)
+def _is_null(term: Term) -> Node:
+    if term.known is None:
+        return apply(op.IS_NULL, term)
+    return Operation(op.NOT, (term.known,))
+
+
+def _part_of_time(code: int, time: Term) -> Node:
+    return Operation(code, (time.node, cast("Node", time.known)))
 
 
 _TIME = (Sort.TIME,)
 _MAX_ARGUMENTS = 8
 
 FUNCTIONS = {
-    "abs": Function(np.abs),
-    "ceil": Function(np.ceil),
-    "coalesce": Function(op.coalesce, min_arguments=2, max_arguments=_MAX_ARGUMENTS),
-    "day": Function(op.day, first=_TIME),
-    "exp": Function(elementary.exp),
-    "floor": Function(np.floor),
-    "hour": Function(op.hour, first=_TIME),
+    "abs": Function(partial(apply, op.ABSOLUTE)),
+    "ceil": Function(partial(apply, op.CEILING)),
+    "coalesce": Function(partial(fold, op.FIRST), min_arguments=2, max_arguments=_MAX_ARGUMENTS),
+    "day": Function(partial(_part_of_time, op.DAY), first=_TIME),
+    "exp": Function(partial(apply, op.EXP)),
+    "floor": Function(partial(apply, op.FLOOR)),
+    "hour": Function(partial(_part_of_time, op.HOUR), first=_TIME),
     "is_null": Function(_is_null, first=tuple(Sort), result=Sort.BOOLEAN),
-    "log": Function(op.log),
-    "log1p": Function(op.log1p),
-    "max": Function(op.largest, min_arguments=2, max_arguments=_MAX_ARGUMENTS),
-    "min": Function(op.smallest, min_arguments=2, max_arguments=_MAX_ARGUMENTS),
-    "round": Function(np.rint),
-    "sqrt": Function(np.sqrt),
-    "weekday": Function(op.weekday, first=_TIME),
-    "where": Function(op.where, min_arguments=3, max_arguments=3, first=(Sort.BOOLEAN,)),
+    "log": Function(partial(apply, op.LOG)),
+    "log1p": Function(partial(apply, op.LOG1P)),
+    "max": Function(partial(fold, op.LARGER), min_arguments=2, max_arguments=_MAX_ARGUMENTS),
+    "min": Function(partial(fold, op.SMALLER), min_arguments=2, max_arguments=_MAX_ARGUMENTS),
+    "round": Function(partial(apply, op.ROUND)),
+    "sqrt": Function(partial(apply, op.SQRT)),
+    "weekday": Function(partial(_part_of_time, op.WEEKDAY), first=_TIME),
+    "where": Function(
+        partial(apply, op.WHERE), min_arguments=3, max_arguments=3, first=(Sort.BOOLEAN,)
+    ),
 }

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from base.arrays import Floats, Longs, Mask
-from features.expression.operations import Text, Times
+from features.expression.texts import Text
 from features.values import column_values as columns
 from features.values.hash64 import PROCESS_KEY
 from schemas.batch import EventBatch
@@ -17,8 +17,7 @@ class Frame:
     """Columns of a batch in the forms that features read; each is converted once.
 
     Attributes:
-        features: float64[N] (or 0-d, for a constant) of each feature computed so far, NaN where
-            missing.
+        features: float64[N] of each feature computed so far, NaN where missing.
         lookups: float64[N] of each looked-up value, by "lookup.value".
         windows: float64[N] of each window feature, by name.
         failed: bool[N] of each python feature whose function raised for a row.
@@ -66,9 +65,14 @@ class Frame:
         column = self._batch.columns[path]
         return Text(columns.text(column, path), column.valid)
 
-    def time(self, path: str) -> Times:
-        column = self._batch.columns[path]
-        return Times(columns.event_times(column, path, None), column.valid)
+    def time(self, path: str) -> Longs:
+        """int64[N], microseconds since 1970-01-01 UTC; any time where null."""
+        return columns.event_times(self._batch.columns[path], path, None)
 
-    def event_time(self) -> Times:
-        return Times(self._batch.event_time, np.ones(len(self._batch), dtype=np.bool_))
+    def event_time(self) -> Longs:
+        """int64[N], microseconds since 1970-01-01 UTC."""
+        return self._batch.event_time
+
+    def known(self, path: str) -> Mask:
+        """bool[N], False where null."""
+        return self._batch.columns[path].valid

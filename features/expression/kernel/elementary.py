@@ -1,4 +1,11 @@
-"""exp, log and log1p of each number, made of operations that IEEE 754 rounds correctly."""
+"""exp, log and log1p made of correctly rounded operations only.
+
+numpy's own functions differ in the last bit between processors (AVX-512 or not; measured: 175 of
+4,097 values of exp, 273 of log1p), and its power differs between a scalar and an array. A feature
+must have the same bits alone and in a batch, on this machine and on the next. So these functions
+use only operations that IEEE 754 rounds correctly: + - * / and exact scaling by powers of two.
+Results are within 2 units in the last place of the true value; tests check this bound.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +14,7 @@ import math
 import numpy as np
 
 from base.arrays import Floats
-from base.compiled import compiled, inner
+from base.compiled import leaf
 
 # ln 2 in two parts: the first has 21 zero bits at its end, so that its product with an exponent
 # (at most 11 bits) is exact.
@@ -23,7 +30,7 @@ _EXP = tuple(1.0 / math.factorial(n) for n in range(14, 1, -1))
 _ATANH = tuple(2.0 / (2 * n + 1) for n in range(11, 0, -1))
 
 
-@compiled
+@leaf
 def exp(numbers: Floats, result: Floats) -> None:
     """e**x of float64[N]; inf above 709.78, 0 below -745.13, NaN for NaN."""
     for row in range(len(numbers)):
@@ -48,16 +55,16 @@ def exp(numbers: Floats, result: Floats) -> None:
             result[row] = math.ldexp(1.0 + (r + rest), int(k))
 
 
-@compiled
+@leaf
 def log(numbers: Floats, result: Floats) -> None:
-    """The natural logarithm of float64[N]; -inf for 0, NaN below 0 and for NaN."""
+    """The natural logarithm of float64[N]; NaN for 0 and below, and for NaN."""
     for row in range(len(numbers)):
         result[row] = _log_of_sum(numbers[row], 0.0)
 
 
-@compiled
+@leaf
 def log1p(numbers: Floats, result: Floats) -> None:
-    """log(1 + x) of float64[N], exact where x is small; -inf for -1, NaN below -1 and for NaN."""
+    """log(1 + x) of float64[N], exact where x is small; NaN for -1 and below, and for NaN."""
     for row in range(len(numbers)):
         x = numbers[row]
         total = 1.0 + x
@@ -69,12 +76,10 @@ def log1p(numbers: Floats, result: Floats) -> None:
         result[row] = _log_of_sum(total, lost)
 
 
-@inner
+@leaf
 def _log_of_sum(x: float, lost: float) -> float:
     """log(x + lost), where lost is below half a unit in the last place of x."""
     if not (x > 0.0 and x < np.inf):
-        if x == 0.0:
-            return -np.inf
         return np.inf if x > 0.0 else np.nan
     mantissa, exponent = math.frexp(x)
     if mantissa < _SQRT_HALF:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,15 +12,28 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from features.expression import ExpressionError, Sort, Term, compile_expression
-from features.expression.operations import Text, Times
+from features.expression import ExpressionError, ExpressionProgram, Sort, Term, compile_expression
+from features.expression.expression_program import Input, Listed
+from features.expression.texts import Text
 
 NAN = math.nan
-Frame = dict[str, Any]
+
+
+class Frame(dict[str, Any]):
+    """Columns by name."""
+
+    def __len__(self) -> int:
+        return max(len(getattr(column, "valid", column)) for column in self.values())
 
 
 def leaf(sort: Sort, name: str) -> Term:
-    return Term(sort, ["leaf", name], lambda frame: frame[name])
+    column = Input(name, lambda frame: frame[name])
+    if sort in (Sort.NUMBER, Sort.BOOLEAN):
+        return Term(sort, ["leaf", name], column)
+    known = Input(f"{name} is known", lambda frame: frame[name].valid)
+    if sort is Sort.TIME:
+        column = Input(name, lambda frame: frame[name].values.view(np.float64))
+    return Term(sort, ["leaf", name], column, known)
 
 
 SCOPE = {
@@ -29,6 +42,13 @@ SCOPE = {
     **{name: leaf(Sort.TEXT, name) for name in ("channel", "country")},
     "at": leaf(Sort.TIME, "at"),
 }
+
+
+class Times(NamedTuple):
+    """int64[N] of microseconds since 1970-01-01 UTC and bool[N], False where missing."""
+
+    values: Any
+    valid: Any
 
 
 def text(*values: str | None) -> Text:
@@ -50,8 +70,13 @@ def evaluate(source: str, **frame: Any) -> Any:
         name.replace("__", "."): np.array(value, np.float64) if isinstance(value, list) else value
         for name, value in frame.items()
     }
-    with np.errstate(all="ignore"):
-        return compile_expression(source, SCOPE).term.evaluate(arrays)
+    return compute(source, Frame(arrays))
+
+
+def compute(source: str, frame: Frame) -> Any:
+    return ExpressionProgram({"result": compile_expression(source, SCOPE).term.node}).run(frame)[
+        "result"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -289,14 +314,12 @@ VALUES = st.one_of(
 def test_a_row_alone_and_together_has_the_same_bits(
     source: str, rows: list[tuple[float, ...]]
 ) -> None:
-    compute = compile_expression(source, SCOPE).term.evaluate
+    program = ExpressionProgram({"result": compile_expression(source, SCOPE).term.node})
     table = np.array(rows, np.float64).T.copy()
     names = ("x", "y", "z", "merchant.risk")
 
     def bits(part: Any) -> Any:
-        frame = dict(zip(names, part, strict=True))
-        with np.errstate(all="ignore"):
-            found = np.broadcast_to(compute(frame), part.shape[1])
+        found = program.run(Frame(zip(names, part, strict=True)))["result"]
         return np.where(np.isnan(found), np.nan, found).view(np.int64)
 
     together = bits(table)
@@ -304,6 +327,48 @@ def test_a_row_alone_and_together_has_the_same_bits(
         np.testing.assert_array_equal(bits(table[:, row : row + 1].copy()), together[row : row + 1])
     for start in (1, 2, 3):
         np.testing.assert_array_equal(bits(table[:, start:]), together[start:])
+
+
+@settings(deadline=None)
+@given(
+    st.lists(EXPRESSIONS, min_size=2, max_size=5), st.lists(st.tuples(*[VALUES] * 4), min_size=1)
+)
+def test_a_program_computes_each_expression_as_a_program_of_its_own_does(
+    sources: list[str], rows: list[tuple[float, ...]]
+) -> None:
+    frame = Frame(zip(("x", "y", "z", "merchant.risk"), np.array(rows).T, strict=True))
+    names = [f"result {place}" for place in range(len(sources))]
+    # Each one after the first adds the one before it.
+    nodes = {names[0]: compile_expression(sources[0], SCOPE).term.node}
+    for source, before, name in zip(sources[1:], names, names[1:], strict=False):
+        scope = {**SCOPE, "before": leaf(Sort.NUMBER, before)}
+        nodes[name] = compile_expression(f"({source}) + before", scope).term.node
+    together = ExpressionProgram(nodes).run(frame)
+    for name, node in nodes.items():
+        frame[name] = ExpressionProgram({name: node}).run(frame)[name]
+        np.testing.assert_array_equal(together[name], frame[name])
+
+
+def test_texts_of_one_field_have_one_column_of_codes() -> None:
+    read: list[str] = []
+
+    def channel(frame: Frame) -> Any:
+        read.append("channel")
+        return frame["channel"]
+
+    field = Input("channel", channel)
+    program = ExpressionProgram(
+        {
+            "ecom": Listed(field, {"ecom": 1.0}, 0.0),
+            "code": Listed(field, {"pos": 0.0, "ecom": 1.0}, NAN),
+            "other": Listed(field, {"atm": 7.0}, 2.0),
+        }
+    )
+    results = program.run(Frame(channel=text("pos", "ecom", "atm", None, "x")))
+    np.testing.assert_array_equal(results["ecom"], [0, 1, 0, NAN, 0])
+    np.testing.assert_array_equal(results["code"], [0, 1, NAN, NAN, NAN])
+    np.testing.assert_array_equal(results["other"], [2, 2, 7, NAN, 2])
+    assert read == ["channel"]
 
 
 PYTHON: dict[str, Callable[..., Any]] = {
