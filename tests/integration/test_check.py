@@ -139,10 +139,13 @@ def test_an_empty_topic_is_nothing_wrong(ground: Ground) -> None:
 
 
 def test_topics_that_are_not_there(ground: Ground) -> None:
-    ground.set("kafka", input_topic="not-there", dead_letter_topic="neither")
+    ground.set(
+        "kafka", input_topic="not-there", dead_letter_topic="neither", labels_topic="no-labels"
+    )
     found = ground.examine()
     says(found["input topic"], State.FAILED, "not-there does not exist", "--topic not-there")
     says(found["dead-letter topic"], State.FAILED, "neither does not exist", "create it")
+    says(found["labels topic"], State.FAILED, "no-labels does not exist", "create it")
     says(found["output topic"], State.OK, "2 partitions")
     for check in ("start", "last records", "record key"):
         says(found[check], State.SKIPPED, "the input topic")
