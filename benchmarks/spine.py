@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.latency.events import payments
 from benchmarks.latency.measure import RATE, Latency, Pace, latency_of, measure_latency
 from benchmarks.machine import machine
 from benchmarks.options import Options
@@ -17,7 +16,7 @@ from benchmarks.rivals.task import Guarantee
 from benchmarks.rounds import Programs, alternate
 from benchmarks.summary import last_line, summarise
 from benchmarks.table import show
-from benchmarks.testbed import Testbed, note, open_testbed
+from benchmarks.testbed import Testbed, note, open_testbed, played_payments
 from benchmarks.throughput import Span
 from features.store.redis import RedisStore
 
@@ -72,7 +71,7 @@ def _measure(folder: Path, events: int) -> dict[str, Any]:
 
 def _latency(testbed: Testbed, mode: Guarantee) -> Latency:
     run = Run(f"latency-{mode}", f"transactions-{mode}", mode)
-    events = payments(testbed.feature_set, _PACE.events)
+    events = played_payments(testbed.feature_set, _PACE.events)
     latency = latency_of(measure_latency(testbed, Worker, run, events, [_PACE]))
     note(f"{mode}: median {latency.p50:.1f} ms, 99 % under {latency.p99:.1f} ms")
     return latency

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import population
+from benchmarks.latency.events import Events
 from benchmarks.play import CHUNK, Messages, play
 from benchmarks.rivals.task import BATCH_EVENTS
 from features.compute.bind import bind
@@ -44,6 +45,8 @@ DEAD_LETTERS = "dead-letters"
 PARTITIONS = 4
 EVENT_SCHEMA_ID, SCORE_SCHEMA_ID = 1, 2
 TRAINING_EVENTS = 60_000
+# Far from the event numbers of the common topic.
+_FIRST_PLAYED = 500_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,6 +138,12 @@ def event_keys(columns: Mapping[str, Column]) -> list[bytes]:
     """Record keys of the events: their cards."""
     cards = cast("pa.StringArray", columns["customer_id"].values)
     return cast("list[bytes]", cards.cast(pa.binary()).to_pylist())
+
+
+def played_payments(feature_set: FeatureSet, count: int) -> Events:
+    """Payments of the synthetic cards, none of which the common topic holds."""
+    columns = population.payments(_FIRST_PLAYED, count)
+    return Events(event_keys(columns), encoder(feature_set).encode(count, columns))
 
 
 def enriched_payments(

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.servers import Servers, ask
+from tests.support.servers import QUICK_ABORTS, Servers, ask
 from tools.embedded.kafka import Kafka
 from tools.embedded.topic_admin import create_topics
 from tools.embedded.valkey import Valkey
@@ -185,7 +185,7 @@ def private_kafka(tmp_path: Path) -> Iterator[Callable[..., Kafka]]:
             folder = tmp_path / f"kafka-{uuid.uuid4().hex[:8]}"
             # The log stays for a look at what went wrong; the data would fill the disk.
             stack.callback(shutil.rmtree, folder / "data", ignore_errors=True)
-            return stack.enter_context(Kafka(folder, settings))
+            return stack.enter_context(Kafka(folder, {**QUICK_ABORTS, **(settings or {})}))
 
         yield make
 

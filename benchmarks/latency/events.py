@@ -1,4 +1,8 @@
-"""Records of events to play, and the ids of their events."""
+"""Records of events to play, and the ids of their events.
+
+The player and the watcher import it: neither needs the worker's packages, whose import takes
+seconds.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,6 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks import population
-from benchmarks.testbed import encoder, event_keys
-from features.definition import FeatureSet
-
-# Far from the event numbers of the common topic.
-_FIRST = 500_000_000
 # Confluent's prefix is 5 bytes; then the event id: its length as zigzag (doubled), and its text.
 _LENGTH_AT = 5
 
@@ -54,12 +52,6 @@ class Events:
     def read(cls, path: Path) -> Self:
         table = pq.read_table(path)
         return cls(table["key"].to_pylist(), table["value"].to_pylist())
-
-
-def payments(feature_set: FeatureSet, count: int) -> Events:
-    """Payments of the synthetic cards, none of which the common topic holds."""
-    columns = population.payments(_FIRST, count)
-    return Events(event_keys(columns), encoder(feature_set).encode(count, columns))
 
 
 def id_of(value: bytes | None) -> bytes:

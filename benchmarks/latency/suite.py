@@ -10,7 +10,6 @@ from typing import Any
 
 from benchmarks.latency.cases import BARE, Case, Cases
 from benchmarks.latency.chart import draw
-from benchmarks.latency.events import payments
 from benchmarks.latency.handbook import open_handbook
 from benchmarks.latency.plan import Plan
 from benchmarks.latency.table import show
@@ -19,7 +18,7 @@ from benchmarks.options import Options
 from benchmarks.programs import Worker, rival
 from benchmarks.result import today, write_result
 from benchmarks.rounds import Programs
-from benchmarks.testbed import Testbed, open_testbed
+from benchmarks.testbed import Testbed, open_testbed, played_payments
 from features.store.redis import RedisStore
 
 LOOKUPS: Programs = {
@@ -55,7 +54,7 @@ def _measure(folder: Path, plan: Plan, *, quick: bool) -> dict[str, Any]:
     with open_testbed(folder, 0) as testbed:
         info = RedisStore(testbed.valkey.url).info()
         setting = _setting(testbed, plan)
-        events = payments(testbed.feature_set, plan.events)
+        events = played_payments(testbed.feature_set, plan.events)
         of_lookups = Cases(testbed, LOOKUPS, events, plan)
         lookups, cold = of_lookups.measure_warm(), of_lookups.measure_cold()
     with open_handbook(folder / "handbook", plan.events, quick=quick) as handbook:

@@ -13,12 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.latency.events import payments
 from benchmarks.latency.measure import Latency, Pace, latency_of, measure_latency
 from benchmarks.models.material import Material
 from benchmarks.models.policies import write_explaining
 from benchmarks.programs import Program, Run, Worker
-from benchmarks.testbed import Testbed, note
+from benchmarks.testbed import Testbed, note, played_payments
 from models.bundle import Bundle, Location
 
 EVERY_S = 10.0
@@ -69,7 +68,7 @@ def measure_swaps(testbed: Testbed, material: Material, pace: Pace) -> Swapping:
     location = _location(testbed.folder / "location", bundles)
     policy = write_explaining(testbed.folder / "swapped.yaml", material.threshold)
     settings = {"MODEL__LOCATION": str(location.folder), "POLICY": str(policy)}
-    events = payments(testbed.feature_set, pace.events)
+    events = played_payments(testbed.feature_set, pace.events)
     latencies: dict[str, list[Latency]] = defaultdict(list)
     counts: list[int] = []
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.latency.cases import BARE, Cases
-from benchmarks.latency.events import payments
 from benchmarks.latency.measure import Pace
 from benchmarks.latency.plan import Plan
 from benchmarks.latency.report import BEHIND, latency_rows
@@ -23,7 +22,7 @@ from benchmarks.result import today, write_result
 from benchmarks.rounds import Programs, alternate
 from benchmarks.summary import summarise
 from benchmarks.table import print_tables, programs_table
-from benchmarks.testbed import open_testbed
+from benchmarks.testbed import open_testbed, played_payments
 from benchmarks.throughput import Span
 from features.store.redis import RedisStore
 
@@ -65,7 +64,7 @@ def _measure(folder: Path, events: int | None) -> dict[str, Any]:
         at_full_load = _programs(classpath, COMMIT_S["throughput"])
         runs = alternate(testbed, at_full_load, rounds, span)
         at_rates = {**_programs(classpath, COMMIT_S["latency"]), BARE: rival("pass_through")}
-        played = payments(testbed.feature_set, plan.events)
+        played = played_payments(testbed.feature_set, plan.events)
         cases = Cases(testbed, at_rates, played, plan).measure_warm()
         rates = summarise(runs, BASE)
         return {

@@ -29,6 +29,7 @@ from tests.support.fleet import Fleet
 from tests.support.hostile_load import HostileLoad
 from tests.support.odd_registry import ODD, SCHEMA_IDS, register
 from tests.support.rig import SESSION_TIMEOUT_S, Rig, await_that, train
+from tests.support.servers import QUICK_ABORTS
 from tools.embedded.kafka import Kafka
 from tools.embedded.valkey import Valkey
 
@@ -50,7 +51,7 @@ COUNTED = (
 # The worker's exit codes for delivery errors, for configuration errors and of the watchdog.
 REPLACED, REFUSED, OVERSTAYED = 3, 2, 70
 # By default, Kafka refuses records with timestamps more than an hour ahead.
-BROKER = {"log.message.timestamp.after.max.ms": str(2**63 - 1)}
+BROKER = {"log.message.timestamp.after.max.ms": str(2**63 - 1), **QUICK_ABORTS}
 GROWTH = 2_000
 
 

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.support.command import command
 from tests.support.hostile_round import Result, Round
+from tests.support.servers import QUICK_ABORTS
 from tools.embedded.kafka import Kafka
 from tools.embedded.valkey import Valkey
 
@@ -41,7 +42,7 @@ def play(folder: Path, seconds: int, seed: int) -> tuple[dict[str, Any], bool]:
         print(f"{time.monotonic() - started:6.1f} s  {line}", file=sys.stderr, flush=True)
 
     total = Result()
-    with Kafka(folder / "kafka") as kafka, Valkey(folder / "valkey") as valkey:
+    with Kafka(folder / "kafka", QUICK_ABORTS) as kafka, Valkey(folder / "valkey") as valkey:
         servers = (kafka.bootstrap, valkey.url)
         while not total.counts["rounds"] or time.monotonic() < started + seconds:
             number = total.counts["rounds"] + 1

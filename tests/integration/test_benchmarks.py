@@ -1,4 +1,4 @@
-"""The short forms of the suites ``latency`` and ``soak``, with few cards in the store."""
+"""The short forms of the suites ``latency`` and ``soak``, with few cards and training events."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from typing import Any
 
 import pytest
 
-from benchmarks import population
+from benchmarks import population, testbed
 from benchmarks.__main__ import main
 from benchmarks.latency import suite as latency
 from benchmarks.latency.cases import BARE
+from benchmarks.soak import load
+from tests.support.image import image_path
 
 pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(autouse=True)
-def few_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_testbed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(population, "CARDS", 5_000)
+    monkeypatch.setattr(testbed, "TRAINING_EVENTS", 5_000)
+    monkeypatch.setattr(load, "DISTINCT", 100_000)
+    # For the worker; the suite's own programs set a path of theirs.
+    monkeypatch.setenv("PYTHONPATH", image_path())
 
 
 def measured(

@@ -21,6 +21,7 @@ from features.history.namespace import Namespace, record_key
 from features.store.redis import RedisStore
 from tests.conftest import MakeTopic, SharedKafka
 from tests.support.healthy import edit
+from tests.support.image import image_path
 from tests.support.payments import TIME_MS, good_record
 from tests.support.windowed import NUMBER, RISK, windowed_pipeline
 from tests.support.worker_process import read_until, worker
@@ -49,7 +50,8 @@ class Ground:
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "tools", "run", "--pipeline", str(self.folder)]
+        run = [sys.executable, "-m", "tools", "run", "--pipeline", str(self.folder)]
+        return ["env", f"PYTHONPATH={image_path()}", *run]
 
     def set(self, section: str, **values: Any) -> None:
         edit(

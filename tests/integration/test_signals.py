@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.healthy import healthy_pipeline
+from tests.support.image import image_path
 from tests.support.replica import HANGING
 from tests.support.rig import ROOT, await_that
 
@@ -39,7 +40,7 @@ def started(folder: Path, command: Sequence[str] = ()) -> Iterator[subprocess.Po
             cwd=ROOT,
             stdout=out,
             stderr=out,
-            env={**os.environ, "FRAUD_WORKER_HTTP__PORT": "0", "PYTHONPATH": str(HANGING)},
+            env={**os.environ, "FRAUD_WORKER_HTTP__PORT": "0", "PYTHONPATH": image_path(HANGING)},
         )
     try:
         yield process

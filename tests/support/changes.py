@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import IO, Any, Literal, Self, cast, get_args
 
 import yaml
 
+from tests.support.image import image_path
 from tests.support.rig import ROOT
 
 Fault = Literal["YAML", "threshold", "field", "version"]
@@ -37,7 +39,12 @@ class Champions:
         self.location = location
         command = [sys.executable, "-m", "tests.oracles.location", str(trained), str(location)]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": image_path()},
         )
         names = json.loads(self._answer())
         self.good: list[str] = names["good"]

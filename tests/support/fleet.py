@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.support.image import image_path
 from tests.support.rig import Rig, await_that
 from tools.embedded.process import LOOPBACK, Guarded, free_port, last_lines
 
@@ -54,6 +55,7 @@ class Worker:
         settings = {
             "FRAUD_WORKER_REPLICA": replica,
             "FRAUD_WORKER_HTTP__PORT": str(self._port),
+            "PYTHONPATH": image_path(),
             **(environment or {}),
         }
         assignments = [f"{name}={value}" for name, value in settings.items()]

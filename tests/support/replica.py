@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.fleet import Worker
+from tests.support.image import image_path
 from tests.support.rig import ROOT, Rig, await_that
 
 _CHANGE_S = 60.0
@@ -49,7 +50,8 @@ class Replica(Worker):
     def __init__(
         self, rig: Rig, replica: str, *, program: Sequence[str] = ("-m", "tools", "run")
     ) -> None:
-        super().__init__(rig, replica, program=program, environment={"PYTHONPATH": str(HANGING)})
+        environment = {"PYTHONPATH": image_path(HANGING)}
+        super().__init__(rig, replica, program=program, environment=environment)
 
     def served(self) -> ServedState:
         """Read the state from its metrics; empty while it does not respond."""

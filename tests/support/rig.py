@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException, Producer, TopicCollection, TopicPart
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tests.oracles.topics import read_to_end
+from tests.support.image import image_path
 from tools.embedded.process import LOOPBACK
 from tools.embedded.topic_admin import committed_offsets, create_topics
 
@@ -207,7 +208,7 @@ def run(command: Sequence[str], timeout_s: float) -> str:
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env={**os.environ, "PYTHONWARNINGS": ""},
+        env={**os.environ, "PYTHONWARNINGS": "", "PYTHONPATH": image_path()},
         capture_output=True,
         text=True,
         timeout=timeout_s,

@@ -28,6 +28,8 @@ _DOCKER_SOCKETS = (Path("/var/run/docker.sock"), Path.home() / ".docker/run/dock
 _DOCKER_ANSWER_S = 2
 _CONTAINER_START_S = 60
 _CONTROLLER = "localhost:9093"
+QUICK_ABORTS = {"transaction.abort.timed.out.transaction.cleanup.interval.ms": "500"}
+"""Broker settings with which transactions end soon after their timeout, and not up to 10 s later."""
 
 
 class Servers:
@@ -80,7 +82,7 @@ class Servers:
             return given
         if docker_answers():
             return _kafka_container(self._stack)
-        return self._stack.enter_context(Kafka(self._folder / "kafka")).bootstrap
+        return self._stack.enter_context(Kafka(self._folder / "kafka", QUICK_ABORTS)).bootstrap
 
     def _valkey(self) -> str:
         if given := os.environ.get("FRAUD_WORKER_TEST_REDIS"):
@@ -140,6 +142,7 @@ def _kafka_container(stack: ExitStack) -> str:
     port = free_port()
     settings = {
         **SETTINGS,
+        **QUICK_ABORTS,
         "controller.quorum.voters": f"1@{_CONTROLLER}",
         "listeners": f"PLAINTEXT://:{port},CONTROLLER://{_CONTROLLER}",
         "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",

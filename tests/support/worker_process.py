@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+
+from tests.support.image import image_path
 
 _END_S = 40.0
 
@@ -29,6 +32,7 @@ def worker(pipeline: Path) -> Iterator[subprocess.Popen[bytes]]:
             stdout=out,
             stderr=out,
             stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": image_path()},
         )
     try:
         yield process

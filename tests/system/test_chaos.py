@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.rig import ROOT
 
-KILLS = 2
+KILLS = 1
 LIMIT_S = 600.0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import shutil
+import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import redis
 from tests.support.fleet import Worker
 from tests.support.load import Load
 from tests.support.rig import Rig, await_that
+from tests.support.servers import QUICK_ABORTS
 from tools.embedded.kafka import Kafka
 from tools.embedded.valkey import Valkey
 
@@ -87,16 +90,25 @@ class Scene:
         assert {name: verdict[name] for name in FAULTS} == dict.fromkeys(FAULTS, 0), verdict
 
 
+@pytest.fixture(scope="module")
+def servers(
+    tmp_path_factory: pytest.TempPathFactory, trained: Path
+) -> Iterator[tuple[Kafka, Valkey]]:
+    """Broker and store of these tests, which every test leaves running; with the lookups."""
+    folder = tmp_path_factory.mktemp("away")
+    kafka = Kafka(folder / "kafka", QUICK_ABORTS)
+    with kafka, Valkey(folder / "valkey", append_only=True) as valkey:
+        Rig(folder / "lookups", trained, (kafka.bootstrap, valkey.url)).load_lookups()
+        yield kafka, valkey
+    # The log stays for a look at what went wrong; the data would fill the disk.
+    shutil.rmtree(kafka.folder / "data")
+
+
 @pytest.fixture
-def scene(
-    tmp_path: Path,
-    trained: Path,
-    private_kafka: Callable[..., Kafka],
-    private_valkey: Callable[..., Valkey],
-) -> Iterator[Scene]:
-    kafka, valkey = private_kafka(), private_valkey(append_only=True)
-    rig = Rig(tmp_path / "away", trained, (kafka.bootstrap, valkey.url))
-    rig.load_lookups()
+def scene(tmp_path: Path, trained: Path, servers: tuple[Kafka, Valkey]) -> Iterator[Scene]:
+    kafka, valkey = servers
+    folder = tmp_path / f"away-{uuid.uuid4().hex[:8]}"
+    rig = Rig(folder, trained, (kafka.bootstrap, valkey.url))
     made = Scene(rig, kafka, valkey)
     made.worker.await_ready()
     made.load.start()
@@ -110,8 +122,10 @@ def scene(
 @contextmanager
 def away(server: Any) -> Iterator[None]:
     server.stop()
-    yield
-    server.start()
+    try:
+        yield
+    finally:
+        server.start()
 
 
 def test_kafka_stops_and_comes_back(scene: Scene) -> None:
@@ -141,9 +155,11 @@ def test_a_store_without_memory_takes_no_histories_and_the_worker_waits(scene: S
     """It answers reads all the while."""
     with redis.Redis.from_url(scene.valkey.url) as client:
         client.config_set("maxmemory", 1)
-        scene.await_unready("out of memory")
-        scene.await_logged("store_away")
-        client.config_set("maxmemory", 0)
+        try:
+            scene.await_unready("out of memory")
+            scene.await_logged("store_away")
+        finally:
+            client.config_set("maxmemory", 0)
     scene.worker.await_ready()
     scene.await_logged("store_back")
     scene.await_progress()

@@ -11,7 +11,7 @@ from base.errors import BundleRefusedError
 from models.bundle import load_bundle, sums
 from tests.commands.flips import Flipper, contents_of, flipped, small_bundle
 
-SEED, FLIPS, ON_DISK = 20261124, 20, 300
+SEED, FLIPS, ON_DISK = 20261124, 10, 300
 
 
 def test_every_flip_of_one_bit_is_refused(tmp_path: Path) -> None:

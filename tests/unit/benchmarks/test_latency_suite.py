@@ -12,12 +12,12 @@ import pytest
 from benchmarks import population
 from benchmarks.latency import chart, report, table
 from benchmarks.latency.cases import BARE, figures
-from benchmarks.latency.events import Events, id_of, payments
+from benchmarks.latency.events import Events, id_of
 from benchmarks.latency.measure import Observed, Pace, due_times, latency_of, observed
 from benchmarks.latency.plan import PACES, Plan
 from benchmarks.latency.suite import HANDBOOK, LOOKUPS, last_line
 from benchmarks.programs import RunError
-from benchmarks.testbed import PIPELINE
+from benchmarks.testbed import PIPELINE, played_payments
 from features.definition import load_feature_set
 from tests.support.benchmark_results import MACHINE
 
@@ -81,7 +81,7 @@ def test_a_short_run_has_all_rates() -> None:
 
 
 def test_events_survive_their_file(tmp_path: Path) -> None:
-    events = payments(load_feature_set(PIPELINE / "features.yaml"), 20)
+    events = played_payments(load_feature_set(PIPELINE / "features.yaml"), 20)
     events.write(tmp_path / "events")
     assert Events.read(tmp_path / "events") == events
     assert len(events.first(7)) == 7
@@ -90,7 +90,7 @@ def test_events_survive_their_file(tmp_path: Path) -> None:
 
 
 def test_an_event_tells_its_id() -> None:
-    (value,) = payments(load_feature_set(PIPELINE / "features.yaml"), 1).values
+    (value,) = played_payments(load_feature_set(PIPELINE / "features.yaml"), 1).values
     ids = population.payments(500_000_000, 1)["transaction_id"].values.tolist()
     assert [id_of(value)] == [str(ids[0]).encode()]
     assert id_of(None) == id_of(b"") == b""

@@ -1,0 +1,3 @@
+"""Module that cannot be imported: the image has no `pandas`."""
+
+raise ModuleNotFoundError("No module named 'pandas'", name="pandas")
