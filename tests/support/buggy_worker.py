@@ -3,7 +3,7 @@
 ``python -m tests.support.buggy_worker --bug NAME --at POINT --pipeline DIR``. At a crash point the
 process kills itself once, in its third delivery or later. It then creates the file ``crashed`` in
 DIR, and does not crash again while that file exists. The producers take turns at any rate, so that
-the third delivery is that of the third id. At ``pause`` the first delivery creates the file
+the third delivery is that of the third id, and each delivery overlaps the next poll. At ``pause`` the first delivery creates the file
 ``paused`` and waits for the file ``go``, while the loop continues to poll.
 """
 
@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from confluent_kafka import Consumer
 from features.compute.matrix import Enriched
 from features.store.protocol import Writes
 from worker import app, kafka
-from worker.consume.micro_batch import Polled
+from worker.consume.micro_batch import BatchBound, Polled
 from worker.consume.poll import Poller
 from worker.delivery import producers_in_turn
 from worker.delivery.checkpoint import Channel
@@ -112,6 +113,7 @@ class Planted:
             (Poller, "poll", poll),
             (Watchdog, "guard", guard),
             (app, "make_consumer", make_consumer),
+            (app, "BatchBound", partial(BatchBound, overlap_from=0)),
             (StoredHistories, "write", write),
             (StoredHistories, "await_written", lambda own: planted.await_written(own)),  # noqa: PLW0108
             (Score, "__call__", score),
