@@ -106,14 +106,14 @@ def measure_building(folder: Path, source: Source, out: Path) -> Building:
 
 
 def build(source: Source, out: Path, log: Path) -> Timed:
-    """Build the table ``out`` of all events.
+    """Build the table ``out`` of all events; a table that is there is replaced.
 
     Raises:
         RunError: The build fails.
     """
     named = {"--set": PIPELINE / "features.yaml", "--events": source.path, "--out": out}
     words = [word for name, path in named.items() for word in (name, str(path))]
-    return timed([sys.executable, "-m", "tools", "features", "build", *words], log)
+    return timed([sys.executable, "-m", "tools", "features", "build", "--force", *words], log)
 
 
 def timed(command: Sequence[str], log: Path) -> Timed:
