@@ -159,17 +159,19 @@ def _events_of(
 ) -> Events:
     """Events in the form that the compiled loop reads."""
     members = np.empty((rows.KEPT + len(plan.layout.columns), len(batch)), np.int64)
-    members[rows.TIME] = batch.event_time
-    members[rows.PARTITION] = batch.records.partitions
-    members[rows.OFFSET] = batch.records.offsets
-    members[rows.EVENT_ID] = ids.view(np.int64)
+    # In this order the loop reads them from one place after the other.
+    order = request.rows
+    members[rows.TIME] = batch.event_time[order]
+    members[rows.PARTITION] = batch.records.partitions[order]
+    members[rows.OFFSET] = batch.records.offsets[order]
+    members[rows.EVENT_ID] = ids.view(np.int64)[order]
     for row, column in enumerate(plan.layout.columns, rows.KEPT):
-        members[row] = column.read(frame)
+        members[row] = column.read(frame)[order]
     first = np.full(max(at.first, default=0) + 1, np.iinfo(np.int64).max)
     first[list(at.first)] = list(at.first.values())
     counts = np.bincount(request.codes, minlength=len(request.histories))
     ends = np.concatenate(([0], np.cumsum(counts)))
-    return Events(request.rows, ends, members, at.base, at.late, first)
+    return Events(order, ends, members, at.base, at.late, first)
 
 
 def _stored(values: StoredValues, size: int, what: str, oldest: Longs) -> Stored:

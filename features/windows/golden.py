@@ -120,11 +120,11 @@ def _events(half: Longs) -> Events:
     members[: len(known)] = np.stack(known)
     members[rows.KEPT] = _spread(_EVENTS, 53, 1000) - 300
     members[rows.KEPT + 1] = _spread(_EVENTS, 59, 2)
-    late = times < 600
+    late, order = times < 600, _spread(_EVENTS, 61, 997).argsort(kind="stable")
     return Events(
-        _spread(_EVENTS, 61, 997).argsort(kind="stable"),
+        order,
         half * (_EVENTS // 2),
-        members,
+        members[:, order],
         np.maximum(times, 600),
         late,
         np.array([40, 45]),

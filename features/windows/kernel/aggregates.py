@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from base.arrays import Floats, Longs
-from base.compiled import inner
+from base.compiled import leaf
 from features.windows.kernel import rows
 from features.windows.kernel.columns import behind
 from features.windows.kernel.fraud_labels import is_fraud
@@ -19,7 +19,7 @@ SECOND = 1e6
 """Microseconds."""
 
 
-@inner
+@leaf
 def compute_windows(
     windows: Longs,
     numbers: Floats,
@@ -93,7 +93,7 @@ def compute_windows(
             )
 
 
-@inner
+@leaf
 def span(
     windows: Longs,
     window: int,
@@ -121,7 +121,7 @@ def span(
     return first, end, NOWHERE
 
 
-@inner
+@leaf
 def _aggregate(
     kind: int,
     members: Longs,
@@ -164,7 +164,7 @@ def _aggregate(
     return _extreme(members, chosen, number, value, kind == MIN) / unit
 
 
-@inner
+@leaf
 def choose(
     members: Longs, first: int, end: int, own: int, value: int, where: int, chosen: Longs
 ) -> int:
@@ -184,7 +184,7 @@ def choose(
     return number
 
 
-@inner
+@leaf
 def _latest(members: Longs, first: int, end: int, own: int, value: int, where: int) -> int:
     """Column of the last counted member in [first, end), or of the event itself behind it."""
     for place in range(end - 1, first - 1, -1):
@@ -197,7 +197,7 @@ def _latest(members: Longs, first: int, end: int, own: int, value: int, where: i
     return members.shape[1] - 1
 
 
-@inner
+@leaf
 def _std(members: Longs, chosen: Longs, number: int, value: int, total: int) -> float:
     """Sample standard deviation (n - 1); squares are added in member order."""
     mean, squares = np.float64(total) / np.float64(number), 0.0
@@ -207,7 +207,7 @@ def _std(members: Longs, chosen: Longs, number: int, value: int, total: int) -> 
     return np.sqrt(squares / np.float64(number - 1))
 
 
-@inner
+@leaf
 def _extreme(members: Longs, chosen: Longs, number: int, value: int, least: bool) -> int:
     """The smallest or the largest value."""
     extreme = members[value, chosen[0]]
@@ -218,7 +218,7 @@ def _extreme(members: Longs, chosen: Longs, number: int, value: int, least: bool
     return extreme
 
 
-@inner
+@leaf
 def _distinct(
     members: Longs, chosen: Longs, number: int, value: int, table: Longs, ticket: int
 ) -> int:
@@ -235,7 +235,7 @@ def _distinct(
     return distinct
 
 
-@inner
+@leaf
 def _frauds(members: Longs, chosen: Longs, number: int, labels: Longs, after: int) -> int:
     """Number of known frauds."""
     time, frauds = members[rows.TIME, members.shape[1] - 1], 0

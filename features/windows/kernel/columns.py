@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from base.arrays import Longs
-from base.compiled import inner
+from base.compiled import inner, leaf
 from features.windows.kernel.structs import NOWHERE
 
 
-@inner
+@leaf
 def before(columns: Longs, keys: int, one: int, other: int) -> bool:
     """True if column ``one`` is less than ``other`` by the first ``keys`` rows."""
     for row in range(keys):
@@ -55,7 +55,7 @@ def _order(columns: Longs, keys: int, count: int) -> Longs:
     return order
 
 
-@inner
+@leaf
 def behind(columns: Longs, row: int, count: int, value: int) -> int:
     """Number of values that are at most ``value`` among the first ``count`` of an ascending row."""
     low, high = 0, count
@@ -68,7 +68,7 @@ def behind(columns: Longs, row: int, count: int, value: int) -> int:
     return low
 
 
-@inner
+@leaf
 def first_of(columns: Longs, row: int, count: int, value: int) -> int:
     """Place of the first ``value`` among the first ``count`` of an ascending row, or NOWHERE."""
     low, high = 0, count

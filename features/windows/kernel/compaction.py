@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from base.arrays import Bytes, Longs
-from base.compiled import inner, load32, load64
+from base.compiled import inner, leaf, load32, load64
 from features.windows.kernel import rows
 from features.windows.kernel.columns import behind
 from features.windows.kernel.members import comes_again
@@ -79,13 +79,13 @@ def compact_members(
     return _copy_others(data, begin, size, removed, out, out_at)
 
 
-@inner
+@leaf
 def _is_worth(all_: int, staying: int, worth: int) -> bool:
     """True if enough of all items go: a compaction writes those that stay."""
     return all_ - staying >= max(staying, worth)
 
 
-@inner
+@leaf
 def _is_needed(oldest: Longs, partition: int, time: int) -> bool:
     """True for a member that a later event may reach."""
     return not 0 <= partition < len(oldest) or time > oldest[partition]
@@ -113,7 +113,7 @@ def compact_labels(
     return _copy_others(data, begin, rows.LABEL_SIZE, removed, out, out_at)
 
 
-@inner
+@leaf
 def _copy_others(
     data: Bytes, begin: int, size: int, removed: Bytes, out: Bytes, out_at: int
 ) -> int:

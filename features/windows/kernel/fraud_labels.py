@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from base.arrays import Bytes, Longs
-from base.compiled import inner, load32, load64
+from base.compiled import inner, leaf, load32, load64
 from features.windows.kernel import rows
 from features.windows.kernel.columns import first_of, sort
 from features.windows.kernel.structs import NOWHERE
@@ -50,7 +50,7 @@ def read_labels(data: Bytes, begin: int, end: int) -> Longs:
     return labels
 
 
-@inner
+@leaf
 def find_labels(labels: Longs, members: Longs, begin: int, end: int) -> None:
     """Note the first label of each of the members in [begin, end)."""
     for place in range(begin, end):
@@ -62,7 +62,7 @@ def find_labels(labels: Longs, members: Longs, begin: int, end: int) -> None:
             )
 
 
-@inner
+@leaf
 def is_fraud(labels: Longs, first: int, time: int, after: int) -> int:
     """1 if the latest label known at ``time`` says fraud; of events behind ``after`` only.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from base.arrays import Longs
-from base.compiled import compiled, inner
+from base.compiled import compiled, inner, leaf
 from features.windows.kernel import rows
 from features.windows.kernel.aggregates import choose, compute_windows, span
 from features.windows.kernel.columns import behind
@@ -85,7 +85,7 @@ def compute(
         _compute_events(plan, events, results, trace, history, labels, of, count)
 
 
-@inner
+@leaf
 def _compute_events(
     plan: CompiledWindows,
     events: Events,
@@ -102,7 +102,7 @@ def _compute_events(
     begin = at
     for index in range(events.ends[of], events.ends[of + 1]):
         column = events.order[index]
-        copy(events.members, column, members, event)
+        copy(events.members, index, members, event)
         find_labels(labels, members, event, event + 1)
         base, place = events.base[column], place_of(members, count, event)
         floor = max(0, count - plan.cap)
@@ -159,7 +159,7 @@ def _scratch(plan: CompiledWindows, stored: Stored, events: Events) -> History:
     )
 
 
-@inner
+@leaf
 def _trace(
     plan: CompiledWindows,
     history: History,

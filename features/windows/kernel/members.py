@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base.arrays import Bytes, Longs
-from base.compiled import inner, load32, load64, store32, store64
+from base.compiled import inner, leaf, load32, load64, store32, store64
 from features.windows.kernel import rows
 from features.windows.kernel.columns import before, sort
 from features.windows.kernel.structs import MISSING
@@ -47,7 +47,7 @@ def read(
     return count if in_order else _sort_once(members, count)
 
 
-@inner
+@leaf
 def comes_again(first: Longs, partition: int, offset: int) -> bool:
     """True for a stored member that is in the batch or behind it in the log."""
     return 0 <= partition < len(first) and offset >= first[partition]
@@ -66,14 +66,14 @@ def _sort_once(members: Longs, count: int) -> int:
     return left
 
 
-@inner
+@leaf
 def copy(source: Longs, from_: int, target: Longs, to: int) -> None:
     """Copy a column."""
     for row in range(source.shape[0]):
         target[row, to] = source[row, from_]
 
 
-@inner
+@leaf
 def place_of(members: Longs, count: int, event: int) -> int:
     """Place of an event among the first ``count`` members."""
     place = count
@@ -82,7 +82,7 @@ def place_of(members: Longs, count: int, event: int) -> int:
     return place
 
 
-@inner
+@leaf
 def insert(members: Longs, count: int, place: int, event: int) -> None:
     """Insert an event at ``place`` of ``count`` members."""
     for row in range(members.shape[0]):
@@ -92,7 +92,7 @@ def insert(members: Longs, count: int, place: int, event: int) -> None:
         members[row, place] = value
 
 
-@inner
+@leaf
 def write(members: Longs, event: int, columns: Longs, data: Bytes, at: int) -> None:
     """Write an event as a stored member."""
     store32(data, at, members[rows.PARTITION, event])
@@ -107,7 +107,7 @@ def write(members: Longs, event: int, columns: Longs, data: Bytes, at: int) -> N
             store64(data, position, value)
 
 
-@inner
+@leaf
 def add_up(members: Longs, counts: Longs, sums: Longs, pairs: Longs, begin: int, end: int) -> None:
     """Renew the running counts and sums behind the places [begin, end)."""
     for pair in range(pairs.shape[1]):
@@ -122,7 +122,7 @@ def add_up(members: Longs, counts: Longs, sums: Longs, pairs: Longs, begin: int,
             sums[pair, place + 1] = total
 
 
-@inner
+@leaf
 def is_counted(members: Longs, value: int, where: int, place: int) -> bool:
     """True for a member that passes the filter and has the value."""
     if where >= 0 and members[where, place] == 0:
@@ -130,7 +130,7 @@ def is_counted(members: Longs, value: int, where: int, place: int) -> bool:
     return value < 0 or members[value, place] != MISSING
 
 
-@inner
+@leaf
 def has_id(members: Longs, first: int, end: int, event: int) -> bool:
     """True if a member in [first, end) has the id of the event."""
     ident, hits = members[rows.EVENT_ID, event], 0

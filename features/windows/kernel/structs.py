@@ -63,9 +63,10 @@ class Events(NamedTuple):
     """N events of a micro-batch.
 
     Attributes:
-        order: int64[N], columns of ``members`` by history, in a history in the order of the log.
+        order: int64[N], rows of the events by history, in a history in the order of the log.
         ends: int64[U + 1], events before those of each history, and those before the end.
-        members: int64[KEPT + K, N], the events as members; LABEL and SOURCE are not read.
+        members: int64[KEPT + K, N], the events as members, in ``order``; LABEL and SOURCE are not
+            read.
         base: int64[N], the event time, or for a late event the earliest time that would not have
             been late.
         late: bool[N].
@@ -112,7 +113,7 @@ class Trace(NamedTuple):
     """Request for the members that one window counts for one event.
 
     Attributes:
-        event: Column of the event in ``Events.members``, or NOWHERE.
+        event: Row of the event in the batch, or NOWHERE.
         window: Index of the window.
         members: int64[6, C], partition, offset, time, value, fraud and current of each member.
         number: int64[1], the number of members.
