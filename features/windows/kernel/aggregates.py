@@ -29,6 +29,7 @@ def compute_windows(
     sums: Longs,
     chosen: Longs,
     table: Longs,
+    ends: Longs,
     labels: Longs,
     floor: int,
     count: int,
@@ -44,11 +45,12 @@ def compute_windows(
         windows: As in `CompiledWindows`, like ``numbers`` and ``pairs``.
         numbers: Likewise.
         pairs: Likewise.
-        members: As in `History`, like ``counts``, ``sums``, ``chosen`` and ``table``.
+        members: As in `History`, like ``counts``, ``sums``, ``chosen``, ``table`` and ``ends``.
         counts: Likewise.
         sums: Likewise.
         chosen: Likewise.
         table: Likewise.
+        ends: Likewise.
         labels: Labels of the history.
         floor: Place of the first member that the cap shows.
         count: Number of members.
@@ -63,7 +65,7 @@ def compute_windows(
         kind, pair = windows[rows.AGGREGATE, window], windows[rows.PAIR, window]
         value, where = pairs[rows.VALUE, pair], pairs[rows.WHERE, pair]
         first, end, own = span(
-            windows, window, members, floor, count, place, base, duplicate, value, where
+            windows, window, members, ends, floor, count, place, base, duplicate, value, where
         )
         number = counts[pair, end] - counts[pair, first]
         total = sums[pair, end] - sums[pair, first]
@@ -98,6 +100,7 @@ def span(
     windows: Longs,
     window: int,
     members: Longs,
+    ends: Longs,
     floor: int,
     count: int,
     place: int,
@@ -108,14 +111,21 @@ def span(
 ) -> tuple[int, int, int]:
     """Find the places [first, end) within a window.
 
+    Windows that begin or end at the same time are often neighbours: ``ends`` has the places of the
+    window before.
+
     Returns:
         ``first``; ``end``; the place of the event itself within [first, end], or NOWHERE if it
         does not count itself.
     """
     event = members.shape[1] - 1
-    first = max(floor, behind(members, rows.TIME, count, base - windows[rows.REACH, window]))
-    time = members[rows.TIME, event] - windows[rows.DELAY, window]
-    end = max(first, behind(members, rows.TIME, count, time))
+    reach, delay = windows[rows.REACH, window], windows[rows.DELAY, window]
+    if window == 0 or reach != windows[rows.REACH, window - 1]:
+        ends[0] = behind(members, rows.TIME, count, base - reach)
+    if window == 0 or delay != windows[rows.DELAY, window - 1]:
+        ends[1] = behind(members, rows.TIME, count, members[rows.TIME, event] - delay)
+    first = max(floor, ends[0])
+    end = max(first, ends[1])
     if windows[rows.CURRENT, window] and not duplicate and is_counted(members, value, where, event):
         return first, end, min(max(place, first), end)
     return first, end, NOWHERE

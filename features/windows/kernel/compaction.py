@@ -9,10 +9,7 @@ from base.compiled import inner, leaf, load32, load64
 from features.windows.kernel import rows
 from features.windows.kernel.columns import behind
 from features.windows.kernel.members import comes_again
-from features.windows.kernel.structs import NOWHERE
-
-UNREACHED = np.iinfo(np.int64).min
-"""Time before all times."""
+from features.windows.kernel.structs import NOWHERE, UNREACHED
 
 
 @inner

@@ -119,6 +119,7 @@ def _compute_events(
             history.sums,
             history.chosen,
             history.table,
+            history.ends,
             labels,
             floor,
             count,
@@ -156,6 +157,7 @@ def _scratch(plan: CompiledWindows, stored: Stored, events: Events) -> History:
         np.zeros((pairs, most + 1), np.int64),
         np.empty(most + 1, np.int64),
         np.zeros((2, slots), np.int64),
+        np.zeros(2, np.int64),
     )
 
 
@@ -172,14 +174,16 @@ def _trace(
     trace: Trace,
 ) -> None:
     """List the members that the traced window counts for the traced event, in member order."""
-    window, members = trace.window, history.members
-    pair = plan.windows[rows.PAIR, window]
-    value, where = plan.pairs[rows.VALUE, pair], plan.pairs[rows.WHERE, pair]
-    first, end, own = span(
-        plan.windows, window, members, floor, count, place, base, duplicate, value, where
-    )
+    window, members, ends = trace.window, history.members, history.ends
     event = members.shape[1] - 1
     time, after = members[rows.TIME, event], base - plan.windows[rows.REACH, window]
+    pair = plan.windows[rows.PAIR, window]
+    value, where = plan.pairs[rows.VALUE, pair], plan.pairs[rows.WHERE, pair]
+    ends[0] = behind(members, rows.TIME, count, after)
+    ends[1] = behind(members, rows.TIME, count, time - plan.windows[rows.DELAY, window])
+    first, end, own = span(
+        plan.windows, window, members, ends, floor, count, place, base, duplicate, value, where
+    )
     number = choose(members, first, end, own, value, where, history.chosen)
     for index in range(number):
         chosen = history.chosen[index]

@@ -6,7 +6,7 @@ from base.arrays import Bytes, Longs
 from base.compiled import inner, leaf, load32, load64, store32, store64
 from features.windows.kernel import rows
 from features.windows.kernel.columns import before, sort
-from features.windows.kernel.structs import MISSING
+from features.windows.kernel.structs import MISSING, UNREACHED
 
 
 @inner
@@ -24,13 +24,14 @@ def read(
         first: As in `Events`.
         members: Columns to fill.
     """
-    count, in_order = 0, True
+    count, in_order, last = 0, True, UNREACHED
     for source in range((end - begin) // size):
         at = begin + source * size
         partition, offset = load32(data, at), load64(data, at + rows.AT_OFFSET)
         if comes_again(first, partition, offset):
             continue
-        members[rows.TIME, count] = load64(data, at + rows.AT_TIME)
+        time = load64(data, at + rows.AT_TIME)
+        members[rows.TIME, count] = time
         members[rows.PARTITION, count] = partition
         members[rows.OFFSET, count] = offset
         members[rows.EVENT_ID, count] = load64(data, at + rows.AT_EVENT_ID)
@@ -41,8 +42,10 @@ def read(
                 members[rows.KEPT + column, count] = data[position]
             else:
                 members[rows.KEPT + column, count] = load64(data, position)
-        if count and not before(members, rows.MEMBER_KEYS, count - 1, count):
+        # Most members are later than the one before.
+        if count and time <= last and not before(members, rows.MEMBER_KEYS, count - 1, count):
             in_order = False
+        last = time
         count += 1
     return count if in_order else _sort_once(members, count)
 

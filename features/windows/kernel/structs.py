@@ -10,6 +10,8 @@ from base.arrays import Bytes, Floats, Longs, Mask
 
 MISSING = np.iinfo(np.int64).min
 """Sentinel for a missing value of an event."""
+UNREACHED = np.iinfo(np.int64).min
+"""Time before all times."""
 NOWHERE = -1
 """Index that refers to nothing."""
 
@@ -137,6 +139,7 @@ class History(NamedTuple):
         chosen: int64[C + 1], columns of the members that a window counts.
         table: int64[2, T], hash table of distinct values: a slot is taken if its second row holds
             the ticket of the present search.
+        ends: int64[2], places of the first member within a window's time, and of the first behind it.
     """
 
     members: Longs
@@ -144,3 +147,4 @@ class History(NamedTuple):
     sums: Longs
     chosen: Longs
     table: Longs
+    ends: Longs
