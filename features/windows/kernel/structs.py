@@ -139,7 +139,8 @@ class History(NamedTuple):
         chosen: int64[C + 1], columns of the members that a window counts.
         table: int64[2, T], hash table of distinct values: a slot is taken if its second row holds
             the ticket of the present search.
-        ends: int64[2], places of the first member within a window's time, and of the first behind it.
+        ends: int64[2], places of the first member within a window's time, and of the first behind
+            it.
     """
 
     members: Longs
