@@ -1,4 +1,4 @@
-"""Checks of output paths before a command writes a file, and the move of a complete file."""
+"""Checks of output paths before a command writes a file, and renames that last."""
 
 from __future__ import annotations
 
@@ -44,8 +44,13 @@ def move_into_place(complete: Path, path: Path) -> None:
     with complete.open("rb") as file:
         os.fsync(file.fileno())
     complete.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder to disk, so that renames in it survive a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)

@@ -78,7 +78,7 @@ class ExpressionProgram:
     """
 
     def __init__(self, nodes: Mapping[str, Node]) -> None:
-        compiler = _Compiler()
+        compiler = _InstructionCompiler()
         self._results = [(name, compiler.compile(name, node)) for name, node in nodes.items()]
         self._inputs = [*compiler.inputs, *compiler.text_inputs()]
         self._height = compiler.height
@@ -103,7 +103,7 @@ class _Codes(NamedTuple):
     by_text: dict[str, float]
 
 
-class _Compiler:
+class _InstructionCompiler:
     """Compiler of nodes to instructions on the rows of one array.
 
     Attributes:

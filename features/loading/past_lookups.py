@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -37,6 +37,9 @@ class PastLookup(NamedTuple):
     history: LookupHistory
     file: str
     sha256: str
+
+
+NO_PAST_LOOKUPS: Final[Mapping[str, PastLookup]] = {}
 
 
 def read_past_lookup(feature_set: FeatureSet, lookup: str, path: Path) -> PastLookup:

@@ -9,9 +9,7 @@ from typing import Self
 import numpy as np
 
 from base.arrays import Bytes, Longs
-
-ABSENT = -1
-"""Length of a value that is not in the store."""
+from features.store.kernel.resp import ABSENT
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +18,7 @@ class StoredValues:
 
     Attributes:
         data: uint8[B].
-        begins: int64[U], place of each value in ``data``; of no meaning for an absent value.
+        begins: int64[U], place of each value in ``data``, non-decreasing.
         lengths: int64[U], ABSENT where there is no value.
     """
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from base.errors import ConfigurationError
 from features.compute.enrich import Enriching, StoreRead
 from features.definition import FeatureSet
-from features.loading import KnownLabels, PastLookup
+from features.loading import NO_PAST_LOOKUPS, KnownLabels, PastLookup
 from features.tables.event_table import EventTable
 from features.tables.history_run import HistoryRun
 from features.tables.training_table import Table
@@ -24,7 +24,6 @@ from schemas.batch import Refusal
 
 T = TypeVar("T")
 
-_NO_LOOKUPS: Mapping[str, PastLookup] = {}
 _AHEAD = 1
 _BEHIND = 0
 _SHOWN = 5
@@ -66,7 +65,7 @@ def build(  # noqa: PLR0913  inputs of a table
     out: Path,
     labels: KnownLabels | None = None,
     *,
-    lookups: Mapping[str, PastLookup] = _NO_LOOKUPS,
+    lookups: Mapping[str, PastLookup] = NO_PAST_LOOKUPS,
     partitions: int = 1,
     by_partition: bool = False,
     advance: Callable[[int, HistoryRun], None] = lambda _rows, _run: None,

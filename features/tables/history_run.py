@@ -16,7 +16,7 @@ from features.definition import FeatureSet
 from features.history.labels import LabelBatch, label_appends
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
-from features.loading import KnownLabels, PastLookup
+from features.loading import NO_PAST_LOOKUPS, KnownLabels, PastLookup
 from features.loading.label_rows import FILE_PARTITION
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction
@@ -25,7 +25,6 @@ from features.windows.order import InputTimes
 from features.windows.plan import Each
 from schemas.batch import EventBatch
 
-_NO_LOOKUPS: Mapping[str, PastLookup] = {}
 _MIN_KEYS_TO_SWEEP = 10_000
 """Number of keys below which no sweep runs."""
 
@@ -96,7 +95,7 @@ class HistoryRun:
         labels: KnownLabels | None,
         partitions: int,
         each: Each = map,
-        lookups: Mapping[str, PastLookup] = _NO_LOOKUPS,
+        lookups: Mapping[str, PastLookup] = NO_PAST_LOOKUPS,
     ) -> None:
         self.store = SweptStore()
         self.log = LogState()

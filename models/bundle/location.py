@@ -18,8 +18,8 @@ from pathlib import Path
 from shlex import quote
 
 from base.errors import BundleRefusedError
+from base.output_file import sync_folder
 from models.bundle.sums import SUMS_FILE
-from models.bundle.write import sync_folder
 
 CHAMPION_FILE = "CHAMPION"
 PREVIOUS_FILE = "PREVIOUS"

@@ -17,6 +17,7 @@ import xgboost as xgb
 from pydantic import ValidationError
 
 from base.errors import BundleRefusedError
+from base.output_file import sync_folder
 from models.bundle.draw_golden import draw_vectors
 from models.bundle.golden import Golden, check_vectors, score
 from models.bundle.manifest import (
@@ -194,12 +195,3 @@ def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder to disk, so that renames in it survive a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

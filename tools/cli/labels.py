@@ -36,7 +36,7 @@ def _group() -> None:
 
 
 @dataclass(slots=True)
-class _Counts:
+class _LabelCounts:
     """Counts of rows.
 
     Attributes:
@@ -124,14 +124,14 @@ def _send(
     paths: Sequence[Path],
     *,
     dry_run: bool,
-) -> _Counts:
+) -> _LabelCounts:
     from features.loading import LabelFile
     from tools.progress import progress
     from tools.topics.label_records import LabelEncoder
     from worker.schema_sources import label_prefix
 
     files = [LabelFile(feature_set, path, source=True) for path in paths]
-    total, counts = sum(file.count() for file in files), _Counts()
+    total, counts = sum(file.count() for file in files), _LabelCounts()
     encode = LabelEncoder(feature_set, b"" if dry_run else label_prefix(settings, topic))
     with _sender(settings, topic, dry_run=dry_run) as sender, progress("labels") as advance:
         for file in files:
@@ -157,7 +157,7 @@ def _sender(
     return LabelSender(settings.kafka, topic, settings.delivery.broker_timeout_s)
 
 
-def _print(counts: _Counts, topic: str) -> None:
+def _print(counts: _LabelCounts, topic: str) -> None:
     """Print the counts: a table on stderr, one line of JSON on stdout."""
     from rich.console import Console
     from rich.table import Table

@@ -78,6 +78,7 @@ def spread_values(
     """
     for row in range(len(keys)):
         key = keys[row]
+        # The oldest time allowed: no underflow, as event times lie within 2000 and 2100.
         stale[row] = max_age != ANY_AGE and updated_at[key] < event_time[row] - max_age
         for value in range(values.shape[0]):
             of_rows[value, row] = defaults[value + 1] if stale[row] else values[value, key]

@@ -13,7 +13,7 @@ from base.compiled import compiled, inner
 DONE, MORE, UNEXPECTED = 0, 1, 2
 """Results of `read_answers`."""
 ABSENT, REFUSED = -1, -2
-"""Lengths of values: of one that is not there, and of each value of a command with an error."""
+"""Lengths of values: of one that is not in the store, and of each value of a command with an error."""
 POSITION, COMMAND, ITEM, PLACE, NEEDED = range(5)
 """Indexes of the progress of `read_answers`."""
 UNREADABLE = -(2**62)
