@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from operator import add
 
-from features.store.protocol import Compaction, Hashes, ReadResult, Row
+from features.store.protocol import (
+    Compaction,
+    Hashes,
+    MarkWrite,
+    ReadResult,
+    Row,
+    ServerRun,
+    lost_marks,
+)
 from features.store.stored_values import StoredValues
 from features.values.keys import Keys
 
@@ -23,14 +32,18 @@ class MemoryStore:
         self._values: dict[bytes, bytes] = {}
         self._hashes: dict[bytes, dict[bytes, bytes]] = {}
         self._writing = threading.Lock()
+        self._run_id = uuid.uuid4().hex
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return list(map(self._values.get, keys))
 
-    def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
+    def read_all(
+        self, keys: Sequence[Keys], hashes: Sequence[Hashes] = (), marks: Sequence[bytes] = ()
+    ) -> ReadResult:
         rows = [[self._row(key, fields) for key in asked] for asked, fields in hashes]
         values = self.read([key for some in keys for key in some.to_list()])
-        return ReadResult(StoredValues.of(values), rows)
+        server = ServerRun(self._run_id, 0) if marks else None
+        return ReadResult(StoredValues.of(values), rows, self.read(marks), server)
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         with self._writing:
@@ -66,6 +79,24 @@ class MemoryStore:
             for key, more in appends:
                 values[key] = values.get(key, b"") + more
 
+    def write_marks(
+        self,
+        marks: Sequence[MarkWrite],
+        expire_ms: int | None = None,  # noqa: ARG002 - see the class
+    ) -> None:
+        with self._writing:
+            for mark in marks:
+                if mark.at_least is not None and self._reached(mark) < mark.at_least:
+                    raise lost_marks(mark)
+            for mark in marks:
+                if mark.at_least is None or self._reached(mark) <= _number(mark.mark):
+                    begin, value = mark.index * len(mark.mark), self._values.get(mark.key, b"")
+                    behind = value[begin + len(mark.mark) :]
+                    self._values[mark.key] = value[:begin].ljust(begin, b"\0") + mark.mark + behind
+
+    def require_no_eviction(self) -> None:
+        pass
+
     def write_hash(self, key: bytes, fields: Mapping[bytes, bytes]) -> None:
         """Set fields of a hash, as a program other than this worker does on a server."""
         with self._writing:
@@ -77,7 +108,16 @@ class MemoryStore:
     def close(self) -> None:
         pass
 
+    def _reached(self, mark: MarkWrite) -> int:
+        begin = mark.index * len(mark.mark)
+        return _number(self._values.get(mark.key, b"")[begin : begin + len(mark.mark)])
+
     def _row(self, key: bytes, fields: Sequence[bytes]) -> Row | None:
         if key in self._values:
             return None
         return list(map(self._hashes.get(key, {}).get, fields))
+
+
+def _number(mark: bytes) -> int:
+    """Number that a mark has reached, 0 without a mark."""
+    return int.from_bytes(mark[:8], "little")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from base.errors import HistoriesLostError
 from features.store.stored_values import StoredValues
 from features.values.keys import Keys
 
@@ -20,6 +21,18 @@ class Hashes(NamedTuple):
     fields: Sequence[bytes]
 
 
+class ServerRun(NamedTuple):
+    """Run of a server: what it lost by eviction it lost in this run.
+
+    Attributes:
+        run_id: Random text that the server draws when it starts.
+        evicted: Number of keys that it has evicted since.
+    """
+
+    run_id: str
+    evicted: int
+
+
 class ReadResult(NamedTuple):
     """Answers to one read.
 
@@ -27,10 +40,14 @@ class ReadResult(NamedTuple):
         values: Value of each key, in the order of the keys.
         hashes: Fields of each key of each ``Hashes``, all None if there is no such hash; None if
             the key holds something other than a hash.
+        marks: Value of each key of marks; empty if there were none to read.
+        server: Run of the server right after the marks were read; None without marks.
     """
 
     values: StoredValues
     hashes: list[list[Row | None]]
+    marks: Sequence[bytes | None] = ()
+    server: ServerRun | None = None
 
 
 class Compaction(NamedTuple):
@@ -45,6 +62,32 @@ class Compaction(NamedTuple):
     key: bytes
     prefix: bytes
     kept: bytes
+
+
+class MarkWrite(NamedTuple):
+    """Write of one of the marks that stand end to end in the value at ``key``.
+
+    A mark begins with a number of 8 bytes, little-endian, that is above 0; 0 stands for no mark.
+
+    Attributes:
+        key: Key of the marks.
+        index: Index of the mark in the value.
+        at_least: Number that the mark must have reached for the write; None replaces any mark.
+        mark: Bytes of the new mark; ignored if the mark has reached a higher number.
+    """
+
+    key: bytes
+    index: int
+    at_least: int | None
+    mark: bytes
+
+
+def lost_marks(mark: MarkWrite) -> HistoriesLostError:
+    """Error for a mark that is gone or has not reached the number that it had reached."""
+    return HistoriesLostError(
+        f"the online store has lost writes: mark {mark.index} of {mark.key.decode()} is below "
+        f"{mark.at_least} or gone"
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,8 +118,13 @@ class OnlineStore(Protocol):
         """The value of each key, None where there is none; in one round trip."""
         ...
 
-    def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
-        """Values and hashes together, in one round trip, as columns."""
+    def read_all(
+        self, keys: Sequence[Keys], hashes: Sequence[Hashes] = (), marks: Sequence[bytes] = ()
+    ) -> ReadResult:
+        """Values and hashes together, in one round trip, as columns.
+
+        The values of ``marks`` are read after all others, and the run of the server after these.
+        """
         ...
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
@@ -108,6 +156,20 @@ class OnlineStore(Protocol):
         part of it may have been done; the caller may repeat all of it if its readers drop repeated
         members.
         """
+        ...
+
+    def write_marks(self, marks: Sequence[MarkWrite], expire_ms: int | None = None) -> None:
+        """Write all of the marks, or none. A repeated call changes nothing.
+
+        Keys expire as those of `append`.
+
+        Raises:
+            HistoriesLostError: A mark has not reached its ``at_least``, or is gone.
+        """
+        ...
+
+    def require_no_eviction(self) -> None:
+        """Raise ConfigurationError if the store may evict keys."""
         ...
 
     def ping(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,15 @@ from redis.retry import Retry
 from base.address import shown_address
 from base.errors import ConfigurationError
 from features.store import scripts
-from features.store.protocol import Compaction, Hashes, ReadResult
+from features.store.kernel.resp import SINGLE
+from features.store.protocol import (
+    Compaction,
+    Hashes,
+    MarkWrite,
+    ReadResult,
+    ServerRun,
+    lost_marks,
+)
 from features.store.redis_answers import receive, rows_of, values_of
 from features.store.redis_protocol import (
     Command,
@@ -45,6 +54,9 @@ A server sends no part of an answer before its command is done, and the timeout 
 bytes of an answer. With short commands, long values do not look like a server that hangs.
 """
 PAIRS_PER_WRITE = 5_000
+
+_INFO = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n*2\r\n$4\r\nINFO\r\n$5\r\nstats\r\n"
+_RUN_ID, _EVICTED = re.compile(rb"\brun_id:(\w+)"), re.compile(rb"\bevicted_keys:(\d+)")
 
 _LOADS: list[Command] = [("SCRIPT LOAD", script.text) for script in scripts.ALL]
 
@@ -135,8 +147,10 @@ class RedisStore:
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return self.read_all([Keys.of(keys)]).values.to_list()
 
-    def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
-        return self._twice(partial(self._read, keys, hashes))
+    def read_all(
+        self, keys: Sequence[Keys], hashes: Sequence[Hashes] = (), marks: Sequence[bytes] = ()
+    ) -> ReadResult:
+        return self._twice(partial(self._read, keys, hashes, marks))
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         remaining = iter(pairs)
@@ -162,6 +176,20 @@ class RedisStore:
         with self._answers():
             self._trip(calls)
 
+    def write_marks(self, marks: Sequence[MarkWrite], expire_ms: int | None = None) -> None:
+        with self._answers():
+            (lost,) = self._trip([scripts.mark_call(marks, expire_ms)])
+        if lost:
+            raise lost_marks(marks[lost - 1])
+
+    def require_no_eviction(self) -> None:
+        policy = self.info().eviction_policy
+        if policy != "noeviction":
+            raise ConfigurationError(
+                f"the online store at {self._address} (store.url) has maxmemory-policy {policy}: it "
+                "deletes histories where memory is short; set maxmemory-policy noeviction"
+            )
+
     def ping(self) -> None:
         with self._answers():
             self._client.ping()
@@ -183,25 +211,36 @@ class RedisStore:
             append_only=bool(answer.get("aof_enabled", 0)),
         )
 
-    def _read(self, keys: Sequence[Keys], hashes: Sequence[Hashes]) -> ReadResult:
+    def _read(
+        self, keys: Sequence[Keys], hashes: Sequence[Hashes], marks: Sequence[bytes]
+    ) -> ReadResult:
         of_values = [
             min(MAX_KEYS_PER_COMMAND, len(some) - start)
             for some in keys
             for start in range(0, len(some), MAX_KEYS_PER_COMMAND)
         ]
         of_rows = [len(asked.fields) for asked in hashes for _ in asked.keys]
-        if not of_values and not of_rows:
+        of_marks = [len(marks), SINGLE, SINGLE] if marks else []
+        if not of_values and not of_rows and not of_marks:
             return ReadResult(StoredValues.of([]), [[] for _ in hashes])
         parts: list[bytes | memoryview] = [
             *(packed_mgets(some, MAX_KEYS_PER_COMMAND) for some in keys),
             *map(packed_hmgets, hashes),
         ]
+        if marks:
+            # Last: what is lost before them is noticed by them. Servers before Redis 7 take one
+            # section of INFO at a time.
+            parts += [packed_mgets(Keys.of(marks), len(marks)), _INFO]
         with self._connection() as connection:
             # All at once: each part would be a call to the system.
             connection.send_packed_command([b"".join(parts)])
-            answers = receive(connection, [*of_values, *of_rows])
-        values = sum(of_values)
-        return ReadResult(values_of(answers[:values]), rows_of(answers[values:], hashes))
+            answers = receive(connection, [*of_values, *of_rows, *of_marks])
+        values, rows = sum(of_values), sum(of_rows)
+        read = values_of(answers[:values]), rows_of(answers[values:], hashes)
+        if not marks:
+            return ReadResult(*read)
+        *of_keys, server, stats = values_of(answers[values + rows :]).to_list()
+        return ReadResult(*read, of_keys, _server_run(server or b"", stats or b""))
 
     def _trip(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands, which may be scripts, and return the answers; raise the first error."""
@@ -256,6 +295,12 @@ class RedisStore:
 
     def _answers(self) -> AbstractContextManager[None]:
         return translated(f"the online store at {self._address} (store.url)")
+
+
+def _server_run(server: bytes, stats: bytes) -> ServerRun:
+    """Run of a server, from its sections of INFO; a server that hides them counts as one run."""
+    run_id, evicted = _RUN_ID.search(server), _EVICTED.search(stats)
+    return ServerRun(run_id[1].decode() if run_id else "", int(evicted[1]) if evicted else 0)
 
 
 class _PasswordFile(CredentialProvider):

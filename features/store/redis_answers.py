@@ -31,7 +31,7 @@ def receive(connection: Any, counts: Sequence[int]) -> StoredValues:
 
     Args:
         connection: Connection of redis-py.
-        counts: Number of values of each answer.
+        counts: Number of values of each answer, or SINGLE.
 
     Returns:
         All values, end to end; REFUSED is the length of each value of an answer that is an error,
@@ -43,7 +43,7 @@ def receive(connection: Any, counts: Sequence[int]) -> StoredValues:
         redis.TimeoutError: No bytes came in time.
     """
     of_commands = np.array(counts, np.int64)
-    begins, lengths = np.empty((2, sum(counts)), np.int64)
+    begins, lengths = np.empty((2, int(np.abs(of_commands).sum())), np.int64)
     progress = np.zeros(NEEDED + 1, np.int64)
     progress[ITEM] = -1
     data, filled = np.empty(_BYTES_AT_FIRST, np.uint8), 0

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from features.store.protocol import Compaction
+from features.store.protocol import Compaction, MarkWrite
 from features.store.redis_protocol import Command
 
 MAX_KEYS_PER_CALL = 1_000
@@ -87,7 +87,46 @@ return 1
 """)
 """Script that replaces one key. Arguments: value as it was read ("" for no such key), new value."""
 
-ALL = (APPEND, COMPACT, REPLACE)
+MARK = Script("""\
+local call, expire = redis.call, ARGV[1]
+local function reached(i)
+  local size = #ARGV[3 * i + 1]
+  local begin = ARGV[3 * i - 1] * size
+  local held = redis.pcall('GETRANGE', KEYS[i], begin, begin + size - 1)
+  if type(held) == 'table' then
+    return nil, {err = held.err .. ' key=' .. i}
+  end
+  return #held < 8 and 0 or struct.unpack('<i8', held)
+end
+for i in ipairs(KEYS) do
+  local number, wrong = reached(i)
+  if wrong then
+    return wrong
+  elseif ARGV[3 * i] ~= '' and number < tonumber(ARGV[3 * i]) then
+    return i
+  end
+end
+for i, key in ipairs(KEYS) do
+  local mark = ARGV[3 * i + 1]
+  if ARGV[3 * i] == '' or reached(i) <= struct.unpack('<i8', mark) then
+    call('SETRANGE', key, ARGV[3 * i - 1] * #mark, mark)
+  end
+  if expire == '' then
+    call('PERSIST', key)
+  else
+    call('PEXPIRE', key, expire)
+  end
+end
+return 0
+""")
+"""Script for marks.
+
+Arguments: expiry in milliseconds or "", then for each key the index of the mark, the number that it
+must have reached or "", and the new mark. Returns the number of the first key, from 1, whose mark
+has not reached its number; then nothing is written.
+"""
+
+ALL = (APPEND, COMPACT, REPLACE, MARK)
 
 
 def append_calls(appends: Sequence[tuple[bytes, bytes]], expire_ms: int | None) -> list[Command]:
@@ -116,6 +155,20 @@ def compact_calls(compactions: Sequence[Compaction], expire_ms: int | None) -> l
         )
         for some in _cut([len(one.prefix) + len(one.kept) for one in held])
     ]
+
+
+def mark_call(marks: Sequence[MarkWrite], expire_ms: int | None) -> Command:
+    """Command that writes marks."""
+    arguments = [
+        part
+        for mark in marks
+        for part in (
+            b"%d" % mark.index,
+            b"" if mark.at_least is None else b"%d" % mark.at_least,
+            mark.mark,
+        )
+    ]
+    return MARK.call([mark.key for mark in marks], [_expire(expire_ms), *arguments])
 
 
 def _arguments(compaction: Compaction) -> tuple[bytes, bytes, bytes]:

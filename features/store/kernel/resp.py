@@ -14,6 +14,8 @@ DONE, MORE, UNEXPECTED = 0, 1, 2
 """Results of `read_answers`."""
 ABSENT, REFUSED = -1, -2
 """Lengths of values: of one that is not in the store, and of each value of a command with an error."""
+SINGLE = -1
+"""Count of a command whose answer is one value instead of an array."""
 POSITION, COMMAND, ITEM, PLACE, NEEDED = range(5)
 """Indexes of the progress of `read_answers`."""
 UNREADABLE = -(2**62)
@@ -24,7 +26,7 @@ HEAD_BYTES, KEY_BYTES = 32, 16
 _LARGEST = 2**28
 """Number from which on no further digit is read: a value has at most 2**29 bytes."""
 _LONGEST_LINE = 2**16
-_ARRAY, _BULK, _ERROR, _NULL = ord("*"), ord("$"), ord("-"), ord("_")
+_ARRAY, _BULK, _VERBATIM, _ERROR, _NULL = ord("*"), ord("$"), ord("="), ord("-"), ord("_")
 _CR, _LF, _MINUS, _ZERO = ord("\r"), ord("\n"), ord("-"), ord("0")
 _MGET = np.frombuffer(b"$4\r\nMGET\r\n", np.uint8)
 
@@ -59,12 +61,14 @@ def write_mgets(prefix: Bytes, ends: Ints32, data: Bytes, most: int, out: Bytes)
 def read_answers(
     data: Bytes, filled: int, counts: Longs, progress: Longs, begins: Longs, lengths: Longs
 ) -> int:
-    """Read the answers to C commands, each an array of values or an error, as far as they are here.
+    """Read the answers to C commands, each an array of values, a value or an error.
+
+    They are read as far as they are here. A value of verbatim text begins with its format.
 
     Args:
         data: uint8[B], bytes that were received.
         filled: Number of these.
-        counts: int64[C], number of values in each answer.
+        counts: int64[C], number of values in each answer, or SINGLE.
         progress: int64[5], zeros at first, ITEM -1; NEEDED is set to the number of bytes of
             ``data`` that are known to come.
         begins: int64[V], filled with the place of each value in ``data``, or of an error's text.
@@ -75,12 +79,16 @@ def read_answers(
     """
     while progress[COMMAND] < len(counts):
         begin, count = progress[POSITION], counts[progress[COMMAND]]
-        if begin < filled and data[begin] not in (_ARRAY, _BULK, _ERROR, _NULL):
+        if begin < filled and data[begin] not in (_ARRAY, _BULK, _VERBATIM, _ERROR, _NULL):
             return UNEXPECTED
         line_end = _find_line_end(data, begin, filled)
         if line_end < 0:
             return MORE if filled - begin < _LONGEST_LINE else UNEXPECTED
         position, kind = line_end + 2, data[begin]
+        if count == SINGLE:
+            count = 1
+            if kind != _ERROR:
+                progress[ITEM] = 0
         place, number = progress[PLACE], _read_number(data, begin + 1, line_end)
         if progress[ITEM] < 0 and kind == _ERROR:
             begins[place : place + count] = begin + 1
@@ -95,7 +103,7 @@ def read_answers(
             begins[place], lengths[place] = begin, ABSENT
             progress[PLACE] += 1
             progress[ITEM] += 1
-        elif kind == _BULK and number >= 0:
+        elif kind in (_BULK, _VERBATIM) and number >= 0:
             progress[NEEDED] = position + number + 2
             if progress[NEEDED] > filled:
                 return MORE
