@@ -8,8 +8,8 @@ Exception
 ├── DeviceLostError             the GPU is lost for this process
 ├── DeliveryError               a micro-batch was not committed
 │   ├── BatchAbortedError       the transaction was aborted: the records are read again
-│   │   ├── StoreAwayError      the online store did not accept the histories
-│   │   └── HistoriesLostError  the online store lost members of histories
+│   │   └── StoreAwayError      the online store did not accept the histories
+│   │       └── HistoriesLostError  it has lost members of histories
 │   ├── OutcomeUnknownError     the brokers did not say whether the transaction was committed
 │   ├── RecordsRefusedError     a topic refused records; in worker.delivery.reports
 │   └── DeliveryFatalError      the worker exits with code 3
@@ -264,8 +264,8 @@ class StoreAwayError(BatchAbortedError):
     """The online store did not accept the histories, so nothing was sent to the brokers."""
 
 
-class HistoriesLostError(BatchAbortedError):
-    """The online store lost members of histories, so nothing was sent to the brokers."""
+class HistoriesLostError(StoreAwayError):
+    """The online store has lost members of histories, so nothing was sent to the brokers."""
 
 
 class OutcomeUnknownError(DeliveryError):

@@ -289,7 +289,7 @@ def _make_histories(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog) 
     find = partial(
         claim_location, pipeline.settings, pipeline.feature_set, pipeline.features, store
     )
-    return StoredHistories(store, find, watchdog)
+    return StoredHistories(store, pipeline.feature_set.histories, find, watchdog)
 
 
 def _make_checkpoint(

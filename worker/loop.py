@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -25,6 +25,7 @@ from base.errors import (
     DeliveryError,
     DeliveryFatalError,
     DependencyUnavailableError,
+    HistoriesLostError,
     OutcomeUnknownError,
     StoreAwayError,
     TopicReplacedError,
@@ -208,8 +209,9 @@ class Loop:
         if not settled or processed is None or polled.epoch != self._poller.epoch:
             metrics.batches.labels("dropped").inc()
             return
-        self._log_state = processed.after
-        self._in_flight = self._delivery.begin(polled, processed, started)
+        before, offsets = self._log_state, {**self._log_state.offsets, **polled.next_offsets}
+        self._log_state = replace(processed.after, offsets=offsets)
+        self._in_flight = self._delivery.begin(polled, processed, before, started)
 
     def _waits_before_poll(self) -> bool:
         """True if the next micro-batch begins when the one in flight is committed.
@@ -227,6 +229,11 @@ class Loop:
         while True:
             try:
                 processed = self._process(polled.records, self._log_state)
+            except HistoriesLostError as error:
+                self._settle()
+                self._note_loss(error)
+                self._rewind()
+                return None
             except DependencyUnavailableError as error:
                 self._settle()
                 if attempt == 0:
@@ -240,6 +247,10 @@ class Loop:
                 if attempt:
                     self._resume()
                 return processed
+
+    def _note_loss(self, error: HistoriesLostError) -> None:
+        metrics.histories_lost.inc()
+        log.warning("histories_lost", reason=str(error))
 
     def _pause(self, reason: str) -> None:
         log.warning("paused", reason=reason, remedy="reading resumes when it answers again")
@@ -287,6 +298,8 @@ class Loop:
         if not isinstance(error, DeliveryError) or isinstance(error, DeliveryFatalError):
             raise error
         log.warning("not_committed", kind=type(error).__name__, error=str(error))
+        if isinstance(error, HistoriesLostError):
+            self._note_loss(error)
         aborted = isinstance(error, (BatchAbortedError, RecordsRefusedError))
         metrics.batches.labels("aborted" if aborted else "unknown").inc()
         if not isinstance(error, StoreAwayError):
@@ -348,9 +361,15 @@ class Loop:
             return
         self._outages.rewind_failures.record_success()
         metrics.rebalances.inc()
-        self._delivery.assigned(self._poller.partitions)
         self._event_time_monitor.assigned(self._poller.partitions)
-        self._log_state = self._poller.log_state
+        epoch = self._poller.epoch
+
+        def restore() -> None:
+            # Partitions that have moved meanwhile are restored after the rewind that follows.
+            if self._poller.epoch == epoch:
+                self._log_state = self._delivery.restore_histories(self._poller.log_state)
+
+        self._outages.store.retry_until_up(restore, self._hold)
 
     def _close(self) -> None:
         self._delivery.close()

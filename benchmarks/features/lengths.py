@@ -75,9 +75,11 @@ class TimedStore(RedisStore):
 
     seconds = 0.0
 
-    def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
+    def read_all(
+        self, keys: Sequence[Keys], hashes: Sequence[Hashes] = (), marks: Sequence[bytes] = ()
+    ) -> ReadResult:
         began = time.perf_counter()
-        answers = super().read_all(keys, hashes)
+        answers = super().read_all(keys, hashes, marks)
         self.seconds += time.perf_counter() - began
         return answers
 

@@ -15,7 +15,7 @@ from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.lookups.history import LookupHistory
 from features.lookups.lookup import LookupRequest
-from features.store.protocol import OnlineStore, ReadResult, Writes
+from features.store.protocol import OnlineStore, ReadResult, StoreReads, Writes
 from features.store.stored_values import StoredValues
 from features.values.flags import FAILED
 from features.values.frame import Frame
@@ -85,7 +85,7 @@ class Enriching:
         self._key = namespace.key
         self.after = self._windows.after
 
-    def read(self, store: OnlineStore, each: Each = map) -> StoreRead:
+    def read(self, store: StoreReads, each: Each = map) -> StoreRead:
         """Read lookups and histories in one round trip, and compute the windows.
 
         The store must have the writes of the micro-batch before. The call does not change it.

@@ -1,17 +1,18 @@
 """Marks: how far each partition of the log is applied to the histories of an entity.
 
 A mark is written behind the members that it stands for, and read behind the histories. So a store
-that has lost members has lost the mark as well, or holds an earlier one.
+that has lost members has lost their mark as well, or holds an earlier one. Only the eviction of
+single keys leaves the marks: for this they hold the run of the server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from base.arrays import Mask
 from features.history.watermarks import UNKNOWN
 from features.store.protocol import ServerRun
 
@@ -21,49 +22,67 @@ MARK = np.dtype(
         ("begin", "<i8"),
         ("watermark", "<i8"),
         ("scored", "<i8"),
+        ("lowest", "<i8"),
         ("evicted", "<i8"),
         ("run_id", "S40"),
     ]
 )
-"""Dtype of one mark; the marks of all partitions stand end to end in one value."""
+"""Dtype of a mark; ``reached`` is one more than the offset ``end``, and 0 where there is no mark."""
+
+NOT_BEGUN = np.iinfo(np.int64).max
+"""Time that histories without members reach back to."""
 
 
 class Mark(NamedTuple):
-    """State of one partition in the histories of one entity, in one store.
+    """How far one partition is applied to the histories of one entity.
 
     Attributes:
         begin: Offset from which on the histories hold its events.
         end: Offset behind the last record that is applied.
-        watermark: Watermark behind that record, UNKNOWN without one.
-        scored: Watermark of the scored events at the checkpoint before, UNKNOWN without one.
+        watermark: Watermark behind that record; UNKNOWN without one.
+        scored: Watermark behind the last record that was scored before; UNKNOWN without one.
+        lowest: Time that the histories reached back to after they were filled; NOT_BEGUN if they
+            were empty at ``begin``, UNKNOWN if the offset metadata of the partition says it.
     """
 
     begin: int
     end: int
     watermark: int = UNKNOWN
     scored: int = UNKNOWN
+    lowest: int = UNKNOWN
 
     def encode(self, server: ServerRun) -> bytes:
-        """Encode the mark; it is valid in this run of the server."""
+        """Encode the mark for the store; it holds for this run of the server."""
         fields = (
             self.end + 1,
             self.begin,
             self.watermark,
             self.scored,
+            self.lowest,
             server.evicted,
             server.run_id.encode(),
         )
         return np.array([fields], MARK).tobytes()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Marks:
-    """Marks of all partitions in the histories of one entity, as they were read.
+def read_marks(value: bytes | None, partitions: int) -> npt.NDArray[Any]:
+    """Decode the marks of all P partitions.
 
-    Attributes:
-        ends: int64[P], offset behind the last applied record of each partition; -1 without a mark.
-        watermarks: int64[P], watermark behind that record; UNKNOWN without one.
-        scored: int64[P], watermark of the scored events; UNKNOWN without one.
+    Returns:
+        MARK[P], zeros where there is no mark.
     """
+    marks = np.zeros(partitions, MARK)
+    held = np.frombuffer(value or b"", MARK, min(partitions, len(value or b"") // MARK.itemsize))
+    marks[: len(held)] = held
+    return marks
 
-    marks: np.ndarray
+
+def are_valid(marks: npt.NDArray[Any], server: ServerRun) -> Mask:
+    """Mark the marks since which the server has evicted nothing, bool[P].
+
+    A server that has started again holds what it has kept of its writes up to some moment, the
+    marks included. It must not have evicted keys since.
+    """
+    same = marks["run_id"] == server.run_id.encode()
+    known: Mask = np.where(same, marks["evicted"] == server.evicted, server.evicted == 0)
+    return known & (marks["reached"] > 0)

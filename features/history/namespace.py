@@ -73,6 +73,11 @@ class Namespace:
         digest = self.history_digest(entity, layout)
         return f"fw:{self.feature_set}:{self.state}:history:{entity}:{digest}:".encode()
 
+    def marks_key(self, entity: str, layout: str) -> bytes:
+        """Key of the marks of an entity's histories; ``layout`` as in `history_digest`."""
+        digest = self.history_digest(entity, layout)
+        return f"fw:{self.feature_set}:{self.state}:marks:{entity}:{digest}".encode()
+
     def label_prefix(self, entity: str) -> bytes:
         """Prefix of the keys of an entity's labels, the same for any topic and layout."""
         digest = _digest(LABEL_LAYOUT, fingerprint(self.key))

@@ -25,11 +25,13 @@ class LogState:
         lowest: Event time that histories reach back to, by `Namespace.reach_digest`.
         counted: Number of those events in histories that have too few events for a `lowest`, by
             `Namespace.reach_digest`.
+        offsets: Offset of the next record. Known where partitions are read from a topic.
     """
 
     highest: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     lowest: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     counted: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    offsets: Mapping[int, int] = field(default_factory=dict)
 
     def watermarks(self, support: int) -> dict[int, int]:
         """The ``support``-th highest event time of each partition that has at least that many."""

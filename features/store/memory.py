@@ -90,7 +90,7 @@ class MemoryStore:
                     raise lost_marks(mark)
             for mark in marks:
                 if mark.at_least is None or self._reached(mark) <= _number(mark.mark):
-                    begin, value = mark.index * len(mark.mark), self._values.get(mark.key, b"")
+                    begin, value = mark.place * len(mark.mark), self._values.get(mark.key, b"")
                     behind = value[begin + len(mark.mark) :]
                     self._values[mark.key] = value[:begin].ljust(begin, b"\0") + mark.mark + behind
 
@@ -109,7 +109,7 @@ class MemoryStore:
         pass
 
     def _reached(self, mark: MarkWrite) -> int:
-        begin = mark.index * len(mark.mark)
+        begin = mark.place * len(mark.mark)
         return _number(self._values.get(mark.key, b"")[begin : begin + len(mark.mark)])
 
     def _row(self, key: bytes, fields: Sequence[bytes]) -> Row | None:

@@ -71,13 +71,13 @@ class MarkWrite(NamedTuple):
 
     Attributes:
         key: Key of the marks.
-        index: Index of the mark in the value.
+        place: Index of the mark in the value.
         at_least: Number that the mark must have reached for the write; None replaces any mark.
         mark: Bytes of the new mark; ignored if the mark has reached a higher number.
     """
 
     key: bytes
-    index: int
+    place: int
     at_least: int | None
     mark: bytes
 
@@ -85,7 +85,7 @@ class MarkWrite(NamedTuple):
 def lost_marks(mark: MarkWrite) -> HistoriesLostError:
     """Error for a mark that is gone or has not reached the number that it had reached."""
     return HistoriesLostError(
-        f"the online store has lost writes: mark {mark.index} of {mark.key.decode()} is below "
+        f"the online store has lost writes: mark {mark.place} of {mark.key.decode()} is below "
         f"{mark.at_least} or gone"
     )
 
@@ -104,6 +104,14 @@ class Writes:
 
     def __bool__(self) -> bool:
         return bool(self.appends or self.compactions)
+
+
+class StoreReads(Protocol):
+    """Reads of an online store for a micro-batch."""
+
+    def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
+        """As of `OnlineStore`."""
+        ...
 
 
 class OnlineStore(Protocol):

@@ -163,7 +163,7 @@ def mark_call(marks: Sequence[MarkWrite], expire_ms: int | None) -> Command:
         part
         for mark in marks
         for part in (
-            b"%d" % mark.index,
+            b"%d" % mark.place,
             b"" if mark.at_least is None else b"%d" % mark.at_least,
             mark.mark,
         )

@@ -55,9 +55,7 @@ def test_a_mark_that_has_reached_its_number_advances(store: OnlineStore, prefix:
     assert marks_of(store, prefix) == [bytes(SIZE) + mark(8, b"again")]
 
 
-def test_a_mark_never_goes_back_unless_it_is_begun_again(
-    store: OnlineStore, prefix: bytes
-) -> None:
+def test_a_mark_never_goes_back_unless_it_is_begun_again(store: OnlineStore, prefix: bytes) -> None:
     store.write_marks([MarkWrite(prefix, 0, None, mark(9, b"far"))])
     store.write_marks([MarkWrite(prefix, 0, 2, mark(4, b"zombie"))])
     assert marks_of(store, prefix) == [mark(9, b"far")]
@@ -74,7 +72,7 @@ def test_a_hole_is_refused_and_no_mark_is_written(
     if held is not None:
         store.write_marks([MarkWrite(other, 1, None, mark(held))])
     before = marks_of(store, one, other)
-    with pytest.raises(HistoriesLostError, match="mark 1 of .*other is below 5 or gone"):
+    with pytest.raises(HistoriesLostError, match=r"mark 1 of .*other is below 5 or gone"):
         store.write_marks([MarkWrite(one, 0, 5, mark(6)), MarkWrite(other, 1, 5, mark(6))])
     assert marks_of(store, one, other) == before
 
@@ -161,7 +159,7 @@ def test_a_server_that_starts_again_or_evicts_has_another_run(
     first = store.read_all([], [], [prefix]).server
     with redis.Redis.from_url(valkey.url) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
-        with pytest.raises(ConfigurationError, match="maxmemory-policy allkeys-lru.*noeviction"):
+        with pytest.raises(ConfigurationError, match=r"maxmemory-policy allkeys-lru.*noeviction"):
             store.require_no_eviction()
         client.mset({f"other:{i}": b"x" * 1000 for i in range(2_000)})
         client.config_set("maxmemory", 1_500_000)

@@ -24,7 +24,6 @@ import numpy as np
 from confluent_kafka import Consumer
 
 from features.compute.matrix import Enriched
-from features.store.protocol import Writes
 from worker import app, kafka
 from worker.consume.micro_batch import BatchBound, Polled
 from worker.consume.poll import Poller
@@ -33,7 +32,7 @@ from worker.delivery.checkpoint import Channel
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.producers_in_turn import ProducersInTurn
 from worker.delivery.publish import Outbox, SizeLimits
-from worker.histories import StoredHistories
+from worker.histories import HistoryWrites, StoredHistories
 from worker.process.logs import configure_logs
 from worker.process.watchdog import Watchdog
 from worker.stages.serving import Score, Scored
@@ -71,7 +70,7 @@ class Planted:
         self.deliveries = 0
         self.polled = False
         self.consumer: Consumer | None = None
-        self.unwritten: list[tuple[StoredHistories, Writes]] = []
+        self.unwritten: list[tuple[StoredHistories, HistoryWrites]] = []
         self.scored_with: Score | None = None
         self.held: Outbox | None = None
 
@@ -100,7 +99,7 @@ class Planted:
             planted.consumer = _make_consumer(*arguments)
             return planted.consumer
 
-        def write(histories: StoredHistories, writes: Writes) -> None:
+        def write(histories: StoredHistories, writes: HistoryWrites) -> None:
             planted.write(histories, writes)
 
         def score(stage: Score, enriched: Enriched) -> Scored:
@@ -146,7 +145,7 @@ class Planted:
             self.reached("between")
             _write(*self.unwritten.pop())
 
-    def write(self, histories: StoredHistories, writes: Writes) -> None:
+    def write(self, histories: StoredHistories, writes: HistoryWrites) -> None:
         """Write to the store with the bug."""
         if self.bug == "write_after_commit":
             self.unwritten.append((histories, writes))

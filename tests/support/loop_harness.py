@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ import worker.delivery.checkpoint
 from base.errors import ConfigurationError, DependencyUnavailableError, ErrorCode, RecordError
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
-from features.store.protocol import Writes
+from features.store.protocol import OnlineStore, StoreReads, Writes
 from features.values.flags import Flags
 from schemas.batch import Records
 from tests.support.fakes import Brokers, Clock, FakeConsumer
@@ -22,6 +22,7 @@ from worker.consume.start_offsets import StartOffsets
 from worker.consume.topics import InputTopic
 from worker.delivery.delivery import Delivery
 from worker.delivery.publish import Outbox, SizeLimits
+from worker.histories import HistoryWrites
 from worker.loop import Loop, Waits
 from worker.process.health import Health
 from worker.process.metrics import REGISTRY
@@ -107,7 +108,8 @@ class Histories:
     Attributes:
         outcomes: Actions, one of which runs in each write.
         openings: Exceptions, one of which is raised in each opening.
-        announced: Writes that were announced.
+        restorings: Actions, one of which runs in each restoring.
+        announced: States of the log before and behind the writes, and the offsets behind them.
         written: Members that were written.
         partitions: Maximum number of partitions.
     """
@@ -115,7 +117,8 @@ class Histories:
     def __init__(self, journal: list[str]) -> None:
         self.outcomes: deque[Callable[[], None]] = deque()
         self.openings: deque[BaseException] = deque()
-        self.announced: list[Writes] = []
+        self.restorings: deque[Callable[[], None]] = deque()
+        self.announced: list[tuple[LogState, LogState, dict[int, int]]] = []
         self.written: list[bytes] = []
         self.partitions = 10
         self._journal = journal
@@ -128,15 +131,25 @@ class Histories:
     def namespace(self) -> Namespace | None:
         return None
 
-    def assigned(self, partitions: Collection[int]) -> None:
-        if max(partitions, default=0) >= self.partitions:
+    def restore(self, log: LogState) -> LogState:
+        self._journal.append(f"restore {dict(log.offsets)}")
+        if max(log.offsets, default=0) >= self.partitions:
             raise ConfigurationError("partitions are new")
+        if self.restorings:
+            self.restorings.popleft()()
+        return log
 
-    def announce(self, writes: Writes) -> None:
-        self.announced.append(writes)
+    def checked(self, store: OnlineStore, log: LogState) -> StoreReads:
+        raise AssertionError("enrich reads, not the loop")
 
-    def write(self, writes: Writes) -> None:
-        members = [added for _, added in writes.appends]
+    def announce(
+        self, writes: Writes, before: LogState, after: LogState, ends: Mapping[int, int]
+    ) -> HistoryWrites:
+        self.announced.append((before, after, dict(ends)))
+        return HistoryWrites(writes)
+
+    def write(self, writes: HistoryWrites) -> None:
+        members = [added for _, added in writes.members.appends]
         self._journal.append(f"write {len(members)}")
         if self.outcomes:
             self.outcomes.popleft()()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import cast
 
 import structlog
@@ -160,7 +161,7 @@ class Poller(GroupMember):
         self.rewind_needed = False
         metadata = {p: at.metadata for p, at in checkpoints.items() if at.offset is not None}
         self._warn_of_metadata(metadata)
-        self.log_state = log_state_of(metadata)
+        self.log_state = replace(log_state_of(metadata), offsets=starts)
         if starts:
             log.info("reading", starts=starts, epoch=self.epoch)
 

@@ -89,7 +89,6 @@ class Answers:
                 partition: OffsetMetadata.of(self._topic_id, processed.after, partition).encode()
                 for partition in polled.next_offsets
             },
-            processed.writes,
             isolated,
         )
 

@@ -8,7 +8,6 @@ captures the group metadata, `worker.loop` compares the assignment epoch, and
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -16,13 +15,14 @@ import numpy as np
 from confluent_kafka import KafkaException
 
 from base.errors import BatchAbortedError
+from features.history.watermarks import LogState
 from worker.consume.micro_batch import Polled
 from worker.consume.topics import Topics
 from worker.delivery.answers import Answers
 from worker.delivery.checkpoint import Checkpoint
 from worker.delivery.publish import Outbox
 from worker.delivery.reports import RecordsRefusedError
-from worker.histories import Histories
+from worker.histories import Histories, HistoryWrites
 from worker.process import metrics
 from worker.stages.stages import Processed
 
@@ -80,16 +80,26 @@ class Delivery:
         """Replace each producer before its next use."""
         self._checkpoint.suspect()
 
-    def assigned(self, partitions: Collection[int]) -> None:
-        """Raise ConfigurationError for a partition that is new since the histories began."""
-        self._histories.assigned(partitions)
+    def restore_histories(self, log: LogState) -> LogState:
+        """Begin histories that are missing; as `Histories.restore`."""
+        return self._histories.restore(log)
 
-    def begin(self, polled: Polled, processed: Processed, started: float) -> InFlightBatch:
-        """Begin to deliver a micro-batch; no other may be in flight."""
+    def begin(
+        self, polled: Polled, processed: Processed, before: LogState, started: float
+    ) -> InFlightBatch:
+        """Begin to deliver a micro-batch; no other may be in flight.
+
+        Args:
+            polled: Records of the micro-batch.
+            processed: Result of the stages.
+            before: State of the log before it.
+            started: Start of its processing, in seconds on the loop's clock.
+        """
         answers = Answers(polled, processed, self._topics.input.topic_id)
-        outbox = answers.outbox()
-        self._histories.announce(outbox.writes)
-        delivered = self._thread.submit(self._deliver, outbox, polled.at)
+        writes = self._histories.announce(
+            processed.writes, before, processed.after, polled.next_offsets
+        )
+        delivered = self._thread.submit(self._deliver, answers.outbox(), writes, polled.at)
         return InFlightBatch(polled, answers, started, delivered)
 
     def handle_refusals(self, batch: InFlightBatch, error: RecordsRefusedError) -> str | None:
@@ -106,9 +116,9 @@ class Delivery:
         self._thread.shutdown(wait=True)
         self._checkpoint.close()
 
-    def _deliver(self, outbox: Outbox, consumed_at: float) -> None:
+    def _deliver(self, outbox: Outbox, writes: HistoryWrites, consumed_at: float) -> None:
         # Before the commit: every event before the checkpoint is then in its histories.
-        self._histories.write(outbox.writes)
+        self._histories.write(writes)
         try:
             self._topics.verify(consumed_at)
         except KafkaException as error:

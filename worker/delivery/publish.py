@@ -9,7 +9,6 @@ from typing import Any, cast
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from base.errors import BatchAbortedError
-from features.store.protocol import Writes
 from schemas.batch import Headers
 from worker.delivery.reports import REFUSED_CODES, Reports
 from worker.stages.dead_letter import RECORD_OVERHEAD_BYTES, DeadLetter, record_size
@@ -41,7 +40,6 @@ class Outbox(OutputGroup):
         group_metadata: The consumer's group metadata, as of the poll.
         epoch: Counter of assignment changes, as of the poll.
         offset_metadata: For each input partition, the metadata that is committed with its offset.
-        writes: Members that the online store has to hold before the commit.
         isolated_groups: Further groups. Each is sent after everything before it is acknowledged, so
             that no batch of records holds records of two groups.
     """
@@ -50,7 +48,6 @@ class Outbox(OutputGroup):
     group_metadata: Any
     epoch: int
     offset_metadata: Mapping[int, str] = field(default_factory=dict)
-    writes: Writes = field(default_factory=Writes)
     isolated_groups: Sequence[OutputGroup] = ()
 
 

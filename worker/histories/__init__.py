@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
-from worker.histories.stored_histories import Histories, NoHistories, StoredHistories
+from worker.histories.stored_histories import (
+    Histories,
+    HistoryWrites,
+    NoHistories,
+    StoredHistories,
+)
 
-__all__ = ["Histories", "NoHistories", "StoredHistories"]
+__all__ = ["Histories", "HistoryWrites", "NoHistories", "StoredHistories"]

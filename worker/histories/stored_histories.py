@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -13,9 +13,12 @@ import structlog
 from base.errors import ConfigurationError, DependencyUnavailableError, StoreAwayError
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
-from features.store.protocol import OnlineStore, Writes
+from features.history.watermarks import LogState
+from features.store.protocol import MarkWrite, OnlineStore, StoreReads, Writes
+from features.windows.plan import WindowPlan
 from features.windows.window import Across, Window
 from worker.consume.topics import InputTopic
+from worker.histories.marks import MarkedReads, Marks
 from worker.histories.state import StateRequest, claim, source_of
 from worker.process import metrics
 from worker.process.watchdog import Watchdog
@@ -58,6 +61,7 @@ def claim_location(
         ConfigurationError: Windows, topic and state do not fit.
     """
     refuse_split(feature_set.histories.windows, topic)
+    store.require_no_eviction()
     wanted = state_request(settings, feature_set, features, topic)
     namespace = claim(store, feature_set.name, settings.state_name, wanted)
     expire_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
@@ -121,6 +125,19 @@ def expiry_ms(
     return feature_set.histories.back // 1000 + lag_ms
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class HistoryWrites:
+    """Writes of one micro-batch.
+
+    Attributes:
+        members: Members to append, and compactions.
+        marks: Marks to write behind them.
+    """
+
+    members: Writes = field(default_factory=Writes)
+    marks: Sequence[MarkWrite] = ()
+
+
 class Histories(Protocol):
     """Interface to a worker's histories, for the loop, the committing thread and enrich.
 
@@ -141,19 +158,49 @@ class Histories(Protocol):
         """Namespace of the keys of the histories; None for a store that serves this run alone."""
         ...
 
-    def assigned(self, partitions: Collection[int]) -> None:
-        """Raise ConfigurationError for a partition that is new since the histories began."""
+    def restore(self, log: LogState) -> LogState:
+        """Begin histories of which members before the checkpoint are missing.
+
+        Args:
+            log: State of the log at the checkpoints of the assigned partitions.
+
+        Returns:
+            The state, with the times that the histories reach back to.
+
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+            ConfigurationError: A partition is new since the histories began, or as by `open`.
+        """
         ...
 
-    def announce(self, writes: Writes) -> None:
-        """Announce a `write` to come."""
+    def checked(self, store: OnlineStore, log: LogState) -> StoreReads:
+        """Reads of a micro-batch that notice lost members.
+
+        Args:
+            store: Online store.
+            log: State of the log before the micro-batch.
+        """
         ...
 
-    def write(self, writes: Writes) -> None:
-        """Put the writes into the store.
+    def announce(
+        self, writes: Writes, before: LogState, after: LogState, ends: Mapping[int, int]
+    ) -> HistoryWrites:
+        """Announce a `write` to come.
+
+        Args:
+            writes: Members of a micro-batch, and compactions.
+            before: State of the log before it.
+            after: State of the log behind it.
+            ends: Offset behind it in each of its partitions.
+        """
+        ...
+
+    def write(self, writes: HistoryWrites) -> None:
+        """Put the writes into the store, and then their marks.
 
         Raises:
             StoreAwayError: Some of the writes may be missing from the store.
+            HistoriesLostError: Earlier writes are missing from the store.
         """
         ...
 
@@ -171,13 +218,22 @@ class NoHistories:
     def namespace(self) -> Namespace | None:
         return None
 
-    def assigned(self, partitions: Collection[int]) -> None:
-        pass
+    def restore(self, log: LogState) -> LogState:
+        return log
 
-    def announce(self, writes: Writes) -> None:
-        pass
+    def checked(self, store: OnlineStore, log: LogState) -> StoreReads:  # noqa: ARG002 - see Histories
+        return store
 
-    def write(self, writes: Writes) -> None:
+    def announce(
+        self,
+        writes: Writes,  # noqa: ARG002 - see Histories
+        before: LogState,  # noqa: ARG002
+        after: LogState,  # noqa: ARG002
+        ends: Mapping[int, int],  # noqa: ARG002
+    ) -> HistoryWrites:
+        return HistoryWrites()
+
+    def write(self, writes: HistoryWrites) -> None:
         pass
 
     def await_written(self) -> None:
@@ -189,45 +245,55 @@ class StoredHistories:
 
     Args:
         store: Online store.
+        plan: Windows that read the histories.
         find: Finds the location of the histories of a topic.
         watchdog: Bounds the write and the wait for it; the store's own timeout bounds one answer.
     """
 
     def __init__(
-        self, store: OnlineStore, find: Callable[[InputTopic], StateLocation], watchdog: Watchdog
+        self,
+        store: OnlineStore,
+        plan: WindowPlan,
+        find: Callable[[InputTopic], StateLocation],
+        watchdog: Watchdog,
     ) -> None:
         self._store = store
+        self._plan = plan
         self._find = find
         self._watchdog = watchdog
-        self._location: StateLocation | None = None
         self._written = threading.Event()
         self._written.set()
 
     def open(self, topic: InputTopic) -> None:
+        self._topic = topic
         self._location = self._find(topic)
+        self._marks = Marks(self._plan, self._location.namespace)
 
-    def namespace(self) -> Namespace | None:
-        return self._location.namespace if self._location else None
+    def namespace(self) -> Namespace:
+        return self._location.namespace
 
-    def assigned(self, partitions: Collection[int]) -> None:
-        if self._location is None:
-            return
-        state, count = self._location.namespace.state, self._location.namespace.partitions
-        if max(partitions, default=0) >= count:
-            raise ConfigurationError(
-                f"kafka.input_topic: partition {max(partitions)} is new, store.state {state} is of "
-                f"{count} partitions: keys are now in other partitions than their histories; name "
-                "another store.state, whose histories start empty"
-            )
+    def restore(self, log: LogState) -> LogState:
+        self._refuse_new(log.offsets)
+        self._read_marks()
+        if self._marks.missing(log.offsets):
+            # The record of the state may be lost as well, or another worker has begun a new one.
+            self.open(self._topic)
+            self._read_marks()
+            self._begin(log.offsets)
+        return self._marks.reaching(log)
 
-    def announce(self, writes: Writes) -> None:
-        if writes:
-            self._written.clear()
+    def checked(self, store: OnlineStore, log: LogState) -> StoreReads:
+        return MarkedReads(store, self._marks, log.offsets)
 
-    def write(self, writes: Writes) -> None:
+    def announce(
+        self, writes: Writes, before: LogState, after: LogState, ends: Mapping[int, int]
+    ) -> HistoryWrites:
+        self._written.clear()
+        return HistoryWrites(writes, self._marks.advance(before, after, ends))
+
+    def write(self, writes: HistoryWrites) -> None:
         try:
-            if writes:
-                self._write(writes)
+            self._write(writes)
         finally:
             # Also after a failure: the micro-batch that reads then is dropped as well.
             self._written.set()
@@ -237,14 +303,43 @@ class StoredHistories:
             with self._watchdog.guard("await_histories"):
                 self._written.wait()
 
-    def _write(self, writes: Writes) -> None:
-        expire_ms = self._location.expire_ms if self._location else None
+    def _refuse_new(self, partitions: Collection[int]) -> None:
+        state, count = self._location.namespace.state, self._location.namespace.partitions
+        if max(partitions, default=0) >= count:
+            raise ConfigurationError(
+                f"kafka.input_topic: partition {max(partitions)} is new, store.state {state} is of "
+                f"{count} partitions: keys are now in other partitions than their histories; name "
+                "another store.state, whose histories start empty"
+            )
+
+    def _read_marks(self) -> None:
+        self._marks.take(self._store.read_all([], [], self._marks.keys))
+
+    def _begin(self, offsets: Mapping[int, int]) -> None:
+        begun = self._marks.missing(offsets)
+        if not begun:
+            return
+        log.warning(
+            "histories_begin",
+            state=self._location.namespace.state,
+            offsets={f"{one.entity} of partition {p}": offsets[p] for one, p in begun},
+            meaning="the store has no members of earlier events; events are flagged history_short "
+            "until the histories reach back far enough",
+        )
+        self._store.write_marks(self._marks.begin(offsets), self._location.expire_ms)
+        self._read_marks()
+
+    def _write(self, writes: HistoryWrites) -> None:
+        expire_ms, members = self._location.expire_ms, writes.members
         started = time.perf_counter()
         try:
             with self._watchdog.guard("write_histories"):
-                self._store.append(writes.appends, writes.compactions, expire_ms)
+                if members:
+                    self._store.append(members.appends, members.compactions, expire_ms)
+                # After the answer to all appends: a mark stands for members that are there.
+                self._store.write_marks(writes.marks, expire_ms)
         except DependencyUnavailableError as error:
             raise StoreAwayError(str(error)) from error
         metrics.stage_seconds.labels("write").observe(time.perf_counter() - started)
-        metrics.history_bytes.inc(sum(len(members) for _, members in writes.appends))
-        metrics.compactions.inc(len(writes.compactions))
+        metrics.history_bytes.inc(sum(len(added) for _, added in members.appends))
+        metrics.compactions.inc(len(members.compactions))

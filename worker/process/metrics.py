@@ -113,6 +113,12 @@ compactions = Counter(
     "Histories from which members were cut that no event can see any more.",
     registry=REGISTRY,
 )
+histories_lost = Counter(
+    "fraud_worker_histories_lost",
+    "Losses of histories in the online store that this replica has noticed, by a flush, a failover "
+    "or eviction.",
+    registry=REGISTRY,
+)
 history_coverage = Gauge(
     "fraud_worker_history_coverage_ratio",
     "Share of an entity's longest window that its histories reach back: 1 where they are filled.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,15 +15,30 @@ from base.errors import (
     BatchAbortedError,
     ConfigurationError,
     DependencyUnavailableError,
+    HistoriesLostError,
     StoreAwayError,
 )
+from base.times import DAY
+from features.history.marks import MARK, Mark
 from features.history.namespace import Namespace, record_key
+from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
-from features.store.protocol import Compaction, OnlineStore, Writes
+from features.store.protocol import (
+    Compaction,
+    Hashes,
+    MarkWrite,
+    OnlineStore,
+    ReadResult,
+    ServerRun,
+    Writes,
+)
 from features.values.hash64 import KEY_BYTES
+from features.values.keys import Keys
+from features.windows.plan import WindowPlan
+from features.windows.window import Across, Aggregate, HistoryRules, Window
 from tests.support.checkpoints import Guards
 from worker.consume.topics import InputTopic, retention_of
-from worker.histories import NoHistories, StoredHistories
+from worker.histories import HistoryWrites, NoHistories, StoredHistories
 from worker.histories.record import (
     find_namespace,
     label_namespace,
@@ -38,6 +53,12 @@ NAMESPACE = Namespace("cards", "fraud", "id-1", 3, bytes(KEY_BYTES))
 RECORD = record_key("cards", "fraud")
 TOPIC = InputTopic("payments", "id-1", 3, 604_800_000)
 COMPACTION = Compaction(b"h:2", b"long prefix", b"kept")
+PLAN = WindowPlan(
+    [Window("n", Aggregate.COUNT, "card", DAY, 0, None, None, True, Across.OWN, 0.0, frozenset())],
+    HistoryRules(0, DAY, 1_000, 3, None),
+)
+DIGEST = NAMESPACE.reach_digest("card", PLAN.layouts["card"])
+MARKS = NAMESPACE.marks_key("card", PLAN.layouts["card"])
 WRITES = Writes([(b"h:1", b"12345678"), (b"h:2", b"1234")], [COMPACTION])
 _PATIENCE_S = 20.0
 _DAY_MS = 86_400_000
@@ -62,13 +83,23 @@ class Store(MemoryStore):
 
 
 def histories_on(
-    store: Store, watchdog: Watchdog | None = None, expire_ms: int | None = 5
+    store: OnlineStore, watchdog: Watchdog | None = None, expire_ms: int | None = 5
 ) -> StoredHistories:
     histories = StoredHistories(
-        store, lambda _: StateLocation(NAMESPACE, expire_ms), watchdog or Guards()
+        store, PLAN, lambda _: StateLocation(NAMESPACE, expire_ms), watchdog or Guards()
     )
     histories.open(TOPIC)
     return histories
+
+
+def log_at(offsets: Mapping[int, int], time: int = DAY) -> LogState:
+    """State of a log in which all events have the same time."""
+    return LogState(dict.fromkeys(offsets, (time,) * 3), offsets=dict(offsets))
+
+
+def announced(histories: StoredHistories, writes: Writes, begin: int, end: int) -> HistoryWrites:
+    """Writes of a micro-batch of partition 0."""
+    return histories.announce(writes, log_at({0: begin}), log_at({0: end}, 2 * DAY), {0: end})
 
 
 def sample(name: str) -> float:
@@ -87,8 +118,9 @@ def test_reads_of_histories_wait_for_announced_writes() -> None:
 
     watchdog = Guards()
     histories = histories_on(Store(slowly), watchdog)
-    histories.announce(WRITES)
-    writing = threading.Thread(target=histories.write, args=(WRITES,))
+    histories.restore(log_at({0: 0}))
+    writes = announced(histories, WRITES, 0, 2)
+    writing = threading.Thread(target=histories.write, args=(writes,))
 
     def read() -> None:
         histories.await_written()
@@ -123,27 +155,33 @@ def test_a_write_that_fails_is_told_and_no_reader_waits_for_it(
     def fail() -> None:
         raise error
 
-    histories = histories_on(Store(fail))
-    histories.announce(WRITES)
+    store = Store(fail)
+    histories = histories_on(store)
+    histories.restore(log_at({0: 0}))
+    writes = announced(histories, WRITES, 0, 2)
     before = sample("history_bytes_total")
     with pytest.raises(told, match=str(error)):
-        histories.write(WRITES)
+        histories.write(writes)
     histories.await_written()
     assert sample("history_bytes_total") == before
+    # No mark stands for members that may be missing.
+    with pytest.raises(HistoriesLostError):
+        histories.checked(store, log_at({0: 2})).read_all([])
 
 
 def test_a_store_that_is_away_aborts_the_batch_for_certain() -> None:
     assert issubclass(StoreAwayError, BatchAbortedError)
 
 
-def test_a_batch_without_history_writes_makes_no_reader_wait() -> None:
+def test_a_batch_without_members_writes_its_marks_alone() -> None:
     store, watchdog = Store(), Guards()
     histories = histories_on(store, watchdog)
-    histories.announce(Writes())
+    histories.restore(log_at({0: 0}))
+    histories.write(announced(histories, Writes(), 0, 7))
     histories.await_written()
-    histories.write(Writes())
     assert store.appended == []
-    assert watchdog.guarded == []
+    assert watchdog.guarded == ["write_histories"]
+    histories.checked(store, log_at({0: 7})).read_all([])
 
 
 def test_a_write_has_its_expiry_and_is_counted() -> None:
@@ -151,7 +189,8 @@ def test_a_write_has_its_expiry_and_is_counted() -> None:
     names = ("history_bytes_total", "history_compactions_total")
     before = [sample(name) for name in names]
     histories = histories_on(store, expire_ms=1234)
-    histories.write(WRITES)
+    histories.restore(log_at({0: 0}))
+    histories.write(announced(histories, WRITES, 0, 2))
     assert store.appended == [(WRITES.appends, WRITES.compactions, 1234)]
     assert [sample(n) - b for n, b in zip(names, before, strict=True)] == [12.0, 1.0]
 
@@ -159,31 +198,137 @@ def test_a_write_has_its_expiry_and_is_counted() -> None:
 # where they are
 
 
-def test_the_place_of_histories_is_known_once_they_are_open() -> None:
-    places = iter([StateLocation(NAMESPACE, None)])
-    histories = StoredHistories(Store(), lambda _: next(places), Guards())
-    assert histories.namespace() is None
-    histories.assigned([99])
-    histories.open(TOPIC)
-    assert histories.namespace() == NAMESPACE
-
-
 def test_partitions_that_came_later_are_refused() -> None:
-    histories = histories_on(Store())
-    histories.assigned([])
-    histories.assigned([0, 2])
+    histories = histories_on(MemoryStore())
+    histories.restore(log_at({}))
+    histories.restore(log_at({0: 0, 2: 0}))
     with pytest.raises(ConfigurationError, match=r"partition 3 is new.*fraud is of 3.*another"):
-        histories.assigned([1, 3])
+        histories.restore(log_at({1: 0, 3: 0}))
 
 
 def test_without_windows_there_is_nothing_to_find_or_to_wait_for() -> None:
-    histories = NoHistories()
+    histories, store, log = NoHistories(), MemoryStore(), log_at({99: 0})
     histories.open(TOPIC)
-    histories.announce(Writes())
+    assert histories.restore(log) is log
+    assert histories.checked(store, log) is store
+    histories.write(histories.announce(WRITES, log, log, {99: 1}))
     histories.await_written()
-    histories.write(Writes())
-    histories.assigned([99])
     assert histories.namespace() is None
+
+
+# lost members
+
+
+def begun(store: OnlineStore, log: LogState) -> StoredHistories:
+    """Histories that hold all events before the state of the log."""
+    histories = histories_on(store)
+    histories.restore(replace(log, offsets=dict.fromkeys(log.offsets, 0)))
+    before = log_at(dict.fromkeys(log.offsets, 0))
+    histories.write(histories.announce(WRITES, before, log, log.offsets))
+    return histories
+
+
+def lose(store: OnlineStore, mark: Mark | None) -> None:
+    """Put another mark of partition 0 in place of the one that is there."""
+    server = store.read_all([], [], [MARKS]).server
+    assert server is not None
+    text = bytes(MARK.itemsize) if mark is None else mark.encode(server)
+    store.write_marks([MarkWrite(MARKS, 0, None, text)])
+
+
+@pytest.mark.parametrize("mark", [None, Mark(0, 4)], ids=["all", "the newest"])
+def test_a_read_notices_that_members_are_lost(mark: Mark | None) -> None:
+    store, log = MemoryStore(), log_at({0: 5, 1: 8})
+    histories = begun(store, log)
+    histories.checked(store, log).read_all([])
+    lose(store, mark)
+    with pytest.raises(HistoriesLostError, match="histories of card: the mark of partition 0 "):
+        histories.checked(store, log).read_all([])
+    # A worker that reads other partitions goes on.
+    histories.checked(store, log_at({1: 8})).read_all([])
+
+
+def test_a_write_notices_that_members_are_lost_and_no_reader_waits_for_it() -> None:
+    store, log = MemoryStore(), log_at({0: 5})
+    histories = begun(store, log)
+    writes = announced(histories, WRITES, 5, 9)
+    lose(store, None)
+    with pytest.raises(HistoriesLostError):
+        histories.write(writes)
+    histories.await_written()
+
+
+def test_members_ahead_of_the_checkpoint_are_no_loss() -> None:
+    store = MemoryStore()
+    histories = begun(store, log_at({0: 5}))
+    behind = log_at({0: 3})
+    assert histories.restore(behind) == behind
+    histories.checked(store, behind).read_all([])
+    # Scored again: the mark stays where it was.
+    histories.write(announced(histories, WRITES, 3, 4))
+    histories.checked(store, log_at({0: 5})).read_all([])
+
+
+@pytest.mark.parametrize(
+    ("server", "is_lost"),
+    [
+        (ServerRun("run", 0), False),
+        (ServerRun("run", 1), True),
+        (ServerRun("started again", 0), False),
+        (ServerRun("started again", 1), True),
+    ],
+)
+def test_evicted_keys_are_noticed_although_their_marks_stay(
+    server: ServerRun, is_lost: bool
+) -> None:
+    class Evicting(MemoryStore):
+        server = ServerRun("run", 0)
+
+        def read_all(
+            self,
+            keys: Sequence[Keys],
+            hashes: Sequence[Hashes] = (),
+            marks: Sequence[bytes] = (),
+        ) -> ReadResult:
+            return super().read_all(keys, hashes, marks)._replace(server=self.server)
+
+    store, log = Evicting(), log_at({0: 5})
+    histories = begun(store, log)
+    store.server = server
+    if is_lost:
+        with pytest.raises(HistoriesLostError, match="has evicted keys"):
+            histories.checked(store, log).read_all([])
+        histories.restore(log)
+    histories.checked(store, log).read_all([])
+
+
+def test_lost_histories_begin_again_at_the_checkpoint_and_forget_how_far_they_reached() -> None:
+    known = {DIGEST: DAY, "of another entity": 3}
+    log = replace(log_at({0: 5}), lowest={0: known}, counted={0: {DIGEST: 2}})
+    store = MemoryStore()
+    histories = begun(store, log)
+    assert histories.restore(log).lowest == {0: known}
+    lose(store, None)
+    for _ in range(2):  # also after a crash before the next checkpoint
+        restored = histories_on(store).restore(log)
+        assert (restored.lowest, restored.counted) == ({0: {"of another entity": 3}}, {})
+    later = replace(log, offsets={0: 6})
+    histories = histories_on(store)
+    histories.restore(log)
+    histories.write(announced(histories, WRITES, 5, 6))
+    # A checkpoint behind the begin says how far back they reach.
+    assert histories_on(store).restore(later).lowest == {0: known}
+
+
+def test_a_lost_state_is_claimed_again() -> None:
+    store, log = MemoryStore(), log_at({0: 5})
+    places = iter([replace(NAMESPACE, key=bytes([n] * KEY_BYTES)) for n in range(2)])
+    histories = StoredHistories(store, PLAN, lambda _: StateLocation(next(places), 5), Guards())
+    histories.open(TOPIC)
+    first = histories.namespace()
+    histories.restore(log)
+    assert histories.namespace() != first
+    histories.checked(store, log).read_all([])
 
 
 # whose they are

@@ -682,7 +682,7 @@ def test_after_a_lost_connection_producers_are_replaced_before_their_next_use() 
     lost = KafkaError(KafkaError._TRANSPORT)
     bench.process.then.extend([lambda: None, lambda: bench.loop.on_client_error(lost)])
     bench.run()
-    about = ("process", "write", "find")
+    about = ("process", "write", "find", "restore")
     assert [entry for entry in bench.journal if not entry.startswith(about)] == [
         "open",
         "deliver {0: 2}",

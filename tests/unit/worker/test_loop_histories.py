@@ -14,6 +14,7 @@ from base.errors import (
     BatchAbortedError,
     ConfigurationError,
     DependencyUnavailableError,
+    HistoriesLostError,
     OutcomeUnknownError,
     StoreAwayError,
 )
@@ -210,6 +211,76 @@ def test_a_store_that_must_not_be_written_to_ends_the_worker() -> None:
         bench.run()
     assert bench.checkpoint.delivered == []
     assert bench.consumer.closed
+
+
+# histories that were lost
+
+
+def test_a_batch_that_notices_a_loss_is_read_again_after_histories_are_restored() -> None:
+    bench = LoopHarness({0: 4})
+    bench.process.then.extend([lambda: None, raising(HistoriesLostError("flushed"))])
+    lost = sample("histories_lost_total")
+    bench.run()
+    first, second = first_batches(2)
+    assert bench.process.seen == [first, second, second]
+    assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
+    restored = [entry for entry in bench.journal if entry.startswith("restore")]
+    assert restored == ["restore {0: 0}", "restore {0: 2}"]
+    assert sample("histories_lost_total") == lost + 1
+
+
+def test_a_write_that_notices_a_loss_sends_nothing_to_the_brokers() -> None:
+    bench = LoopHarness({0: 4})
+    bench.histories.outcomes.extend([lambda: None, raising(HistoriesLostError("flushed"))])
+    lost = sample("histories_lost_total")
+    bench.run()
+    assert bench.checkpoint.delivered == bench.checkpoint.committed
+    assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
+    assert "restore {0: 2}" in bench.journal
+    assert bench.journal.count("open") == 1
+    assert sample("histories_lost_total") == lost + 1
+
+
+def test_a_store_that_is_away_delays_the_restoring_and_the_worker_says_so() -> None:
+    bench = LoopHarness({0: 2})
+    told: list[list[str]] = []
+
+    def away() -> None:
+        told.append(bench.health.ready())
+        raise AWAY
+
+    bench.histories.restorings.extend([away, away])
+    bench.run()
+    assert told[1] == ["store is away: redis does not answer"]
+    assert bench.answered == ["0/0", "0/1"]
+    assert bench.consumer.paused == set()
+    assert not [reason for reason in bench.health.ready() if "store" in reason]
+
+
+def test_partitions_that_move_while_the_store_is_away_are_not_restored() -> None:
+    bench = LoopHarness({0: 2, 1: 2})
+
+    def away() -> None:
+        bench.consumer.will_assign(1)
+        raise AWAY
+
+    bench.histories.restorings.append(away)
+    bench.run()
+    restored = [entry for entry in bench.journal if entry.startswith("restore")]
+    assert restored == ["restore {0: 0}", "restore {0: 0, 1: 0}"]
+    assert sorted(bench.answered) == ["0/0", "0/1", "1/0", "1/1"]
+
+
+def test_each_batch_says_from_where_to_where_it_reads() -> None:
+    bench = LoopHarness({0: 4})
+    bench.run()
+    assert [
+        (dict(before.offsets), dict(before.highest), dict(after.highest), ends)
+        for before, after, ends in bench.histories.announced
+    ] == [
+        ({0: 0}, {}, {0: (1,)}, {0: 2}),
+        ({0: 2}, {0: (1,)}, {0: (3,)}, {0: 4}),
+    ]
 
 
 # the start, and partitions that come

@@ -1,0 +1,170 @@
+"""Marks of a worker's histories: read behind them, checked, and advanced behind its writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from base.errors import HistoriesLostError
+from features.history.marks import NOT_BEGUN, Mark, are_valid, read_marks
+from features.history.namespace import Namespace
+from features.history.watermarks import UNKNOWN, LogState
+from features.store.protocol import Hashes, MarkWrite, OnlineStore, ReadResult, ServerRun
+from features.values.keys import Keys
+from features.windows.plan import WindowPlan
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedHistories:
+    """Histories of one entity, and the key of their marks.
+
+    Attributes:
+        entity: The entity.
+        key: Key of the marks.
+        digest: `Namespace.reach_digest` of the histories.
+    """
+
+    entity: str
+    key: bytes
+    digest: str
+
+
+class Marks:
+    """Marks of all histories of one namespace.
+
+    Attributes:
+        keys: Key of the marks of each entity.
+    """
+
+    def __init__(self, plan: WindowPlan, namespace: Namespace) -> None:
+        self._histories = [
+            MarkedHistories(
+                entity,
+                namespace.marks_key(entity, layout),
+                namespace.reach_digest(entity, layout),
+            )
+            for entity, layout in plan.layouts.items()
+        ]
+        self._partitions = namespace.partitions
+        self._support = plan.rules.watermark_support
+        # Marks of each entity, and the run of the server, as they were last read.
+        self._read: list[npt.NDArray[Any]] = []
+        self._server = ServerRun("", 0)
+        self.keys = [histories.key for histories in self._histories]
+
+    def take(self, read: ReadResult) -> None:
+        """Take the marks that were read for ``keys``."""
+        if read.server is not None:
+            self._server = read.server
+            self._read = [read_marks(value, self._partitions) for value in read.marks]
+
+    def missing(self, offsets: Mapping[int, int]) -> list[tuple[MarkedHistories, int]]:
+        """Histories and partitions of which some members before these offsets may be missing."""
+        partitions = np.fromiter(offsets, np.int64, len(offsets))
+        before = np.fromiter(offsets.values(), np.int64, len(offsets))
+        lost = []
+        for histories, marks in zip(self._histories, self._read, strict=True):
+            held = marks[partitions]
+            gone = ~are_valid(held, self._server) | (held["reached"] <= before)
+            lost += [(histories, partition) for partition in partitions[gone].tolist()]
+        return lost
+
+    def require(self, offsets: Mapping[int, int]) -> None:
+        """Raise HistoriesLostError if members before these offsets may be missing."""
+        for histories, partition in self.missing(offsets):
+            raise HistoriesLostError(
+                f"the online store has lost members of histories of {histories.entity}: the mark of "
+                f"partition {partition} is gone, or below offset {offsets[partition]}, or the "
+                "server has evicted keys since"
+            )
+
+    def begin(self, offsets: Mapping[int, int]) -> list[MarkWrite]:
+        """Marks of the missing histories, which begin empty at these offsets."""
+        return [
+            self._write(histories, partition, None, Mark(at, at, lowest=NOT_BEGUN))
+            for histories, partition in self.missing(offsets)
+            for at in [offsets[partition]]
+        ]
+
+    def advance(
+        self, before: LogState, after: LogState, ends: Mapping[int, int]
+    ) -> list[MarkWrite]:
+        """Advance the marks behind a micro-batch.
+
+        Args:
+            before: State of the log before it.
+            after: State of the log behind it.
+            ends: Offset behind it in each of its partitions.
+        """
+        scored, reached = before.watermarks(self._support), after.watermarks(self._support)
+        writes = []
+        for histories, marks in zip(self._histories, self._read, strict=True):
+            for partition, end in ends.items():
+                held = marks[partition]
+                # Behind the micro-batch there may be records that are applied and not yet scored.
+                ahead = held["reached"] > end + 1
+                watermark = held["watermark"] if ahead else reached.get(partition, UNKNOWN)
+                mark = Mark(
+                    int(held["begin"]),
+                    max(end, int(held["reached"]) - 1),
+                    int(watermark),
+                    scored.get(partition, UNKNOWN),
+                    int(held["lowest"]),
+                )
+                writes.append(
+                    self._write(histories, partition, before.offsets[partition] + 1, mark)
+                )
+        return writes
+
+    def reaching(self, state: LogState) -> LogState:
+        """The state of the log, as far back as the histories reach.
+
+        Offset metadata may be from before histories were lost.
+        """
+        lowest = {p: dict(times) for p, times in state.lowest.items()}
+        counted = {p: dict(counts) for p, counts in state.counted.items()}
+        for histories, marks in zip(self._histories, self._read, strict=True):
+            for partition, offset in state.offsets.items():
+                times, digest = lowest.setdefault(partition, {}), histories.digest
+                filled, begin = int(marks["lowest"][partition]), int(marks["begin"][partition])
+                if filled == NOT_BEGUN and offset == begin:
+                    times.pop(digest, None)
+                    counted.get(partition, {}).pop(digest, None)
+                elif filled not in (NOT_BEGUN, UNKNOWN):
+                    times[digest] = max(filled, times.get(digest, filled))
+        return replace(
+            state,
+            lowest={p: times for p, times in lowest.items() if times},
+            counted={p: counts for p, counts in counted.items() if counts},
+        )
+
+    def _write(
+        self, histories: MarkedHistories, partition: int, at_least: int | None, mark: Mark
+    ) -> MarkWrite:
+        return MarkWrite(histories.key, partition, at_least, mark.encode(self._server))
+
+
+class MarkedReads:
+    """Reads of a store for one micro-batch, with the marks of the histories behind them.
+
+    Args:
+        store: Online store.
+        marks: Marks of the histories.
+        offsets: Offset of the next record of each partition that the worker reads.
+    """
+
+    def __init__(self, store: OnlineStore, marks: Marks, offsets: Mapping[int, int]) -> None:
+        self._store = store
+        self._marks = marks
+        self._offsets = offsets
+
+    def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
+        """As of the store; raise HistoriesLostError if it has lost members before the offsets."""
+        read = self._store.read_all(keys, hashes, self._marks.keys)
+        self._marks.take(read)
+        self._marks.require(self._offsets)
+        return read
