@@ -231,7 +231,7 @@ def _make_loop(
         before_change=before_change,
         needs_log_state=bool(pipeline.feature_set.histories.windows),
     )
-    histories = _make_histories(pipeline, store, watchdog)
+    histories = _make_histories(pipeline, store, watchdog, poller)
     stages = make_stages(pipeline, pipeline.decoder(), store, prefix, limits, histories=histories)
     reloader = Reloader(settings, pipeline.feature_set, stages, pipeline.fingerprints)
     loop = Loop(
@@ -242,7 +242,11 @@ def _make_loop(
         ),
         BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
         health,
-        Waits(delivery.broker_timeout_s, delivery.refused_s),
+        Waits(
+            delivery.broker_timeout_s,
+            delivery.refused_s,
+            settings.windows.align_wait_s,
+        ),
     )
     return loop, reloader
 
@@ -283,13 +287,15 @@ def _make_topics(settings: WorkerSettings, health: Health, stack: ExitStack) -> 
     )
 
 
-def _make_histories(pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog) -> Histories:
+def _make_histories(
+    pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog, poller: Poller
+) -> Histories:
     if not pipeline.feature_set.histories.windows:
         return NoHistories()
     find = partial(
         claim_location, pipeline.settings, pipeline.feature_set, pipeline.features, store
     )
-    return StoredHistories(store, pipeline.feature_set.histories, find, watchdog)
+    return StoredHistories(store, pipeline.feature_set.histories, find, watchdog, poller.end_of)
 
 
 def _make_checkpoint(

@@ -32,10 +32,12 @@ from base.errors import (
 )
 from features.history.watermarks import LogState
 from schemas.batch import Records
+from worker.aligner import Aligner
 from worker.consume.micro_batch import BatchBound, Polled
 from worker.consume.poll import Poller
 from worker.delivery.delivery import Delivery, InFlightBatch, observe_committed_batch
 from worker.delivery.reports import RecordsRefusedError
+from worker.histories import NotAlignedError
 from worker.process import metrics
 from worker.process.event_time_monitor import EventTimeMonitor
 from worker.process.health import Health
@@ -46,6 +48,8 @@ from worker.stages.stages import Processed
 log = structlog.get_logger(__name__)
 
 _IDLE_POLL_S = 0.2
+# Time between two looks at partitions that an event waits for.
+_REVIEW_S = 0.02
 # Dependencies that the stages can wait for; the error says which one it is.
 _SERVICE = "store or registry"
 # A member whose client is not polled for too long loses its partitions.
@@ -78,10 +82,12 @@ class Waits:
     Attributes:
         rebalance_wait_s: Longest wait for the outcome in flight when partitions move.
         refusal_limit_s: Longest wait for a dead-letter topic that refuses a dead letter.
+        align_wait_s: Longest wait for other partitions of which the probes know nothing.
     """
 
     rebalance_wait_s: float
     refusal_limit_s: float
+    align_wait_s: float
 
 
 class Loop:
@@ -126,6 +132,7 @@ class Loop:
         )
         self._served_at = clock()
         self._producers_are_suspect = False
+        self._aligner = Aligner(poller, delivery.histories, health, waits.align_wait_s, clock)
         self._monitor = LoopMonitor(
             poller, health, self._outages.kafka, _REJOIN_CALLS * waits.rebalance_wait_s, clock
         )
@@ -186,6 +193,9 @@ class Loop:
             return
         # With a commit in flight, take only the records that are there: its outcome comes next.
         timeout_s = _IDLE_POLL_S if self._in_flight is None else 0
+        if self._aligner.waits:
+            self._review_waits()
+            timeout_s = 0 if self._in_flight else _REVIEW_S
         polled = self._poller.poll(self._bound.events, timeout_s)
         if self._poller.rewind_needed:
             self._settle()
@@ -199,7 +209,7 @@ class Loop:
                 self._outages.letter_refusals.on_reassigned()
             return
         started = self._clock()
-        processed = self._process_or_pause(polled)
+        polled, processed = self._process_or_pause(polled)
         # Nothing may be committed behind a micro-batch that was not committed. A stop skips the
         # rewind, so the outcome itself decides.
         settled = self._settle()
@@ -223,8 +233,20 @@ class Loop:
             len(self._in_flight.polled.records) < self._bound.overlap_from
         )
 
-    def _process_or_pause(self, polled: Polled) -> Processed | None:
-        """Result of the stages; None when partitions moved while a dependency was away."""
+    def _review_waits(self) -> None:
+        try:
+            self._aligner.review()
+        except DependencyUnavailableError as error:
+            self._outages.store.mark_down(str(error))
+        else:
+            self._outages.store.mark_up()
+
+    def _process_or_pause(self, polled: Polled) -> tuple[Polled, Processed | None]:
+        """Records that can be scored now, and the result of the stages for them.
+
+        There is no result if no record can be scored now, or if partitions moved while a dependency
+        was away.
+        """
         attempt = 0
         while True:
             try:
@@ -233,7 +255,11 @@ class Loop:
                 self._settle()
                 self._note_loss(error)
                 self._rewind()
-                return None
+                return polled, None
+            except NotAlignedError as error:
+                polled = self._aligner.hold(polled, error.waits)
+                if not polled.next_offsets:
+                    return polled, None
             except DependencyUnavailableError as error:
                 self._settle()
                 if attempt == 0:
@@ -242,11 +268,11 @@ class Loop:
                 attempt += 1
                 if self._stopping or self._poller.epoch != polled.epoch:
                     self._resume()
-                    return None
+                    return polled, None
             else:
                 if attempt:
                     self._resume()
-                return processed
+                return polled, processed
 
     def _note_loss(self, error: HistoriesLostError) -> None:
         metrics.histories_lost.inc()
@@ -362,12 +388,13 @@ class Loop:
         self._outages.rewind_failures.record_success()
         metrics.rebalances.inc()
         self._event_time_monitor.assigned(self._poller.partitions)
+        self._aligner.forget()
         epoch = self._poller.epoch
 
         def restore() -> None:
             # Partitions that have moved meanwhile are restored after the rewind that follows.
             if self._poller.epoch == epoch:
-                self._log_state = self._delivery.restore_histories(self._poller.log_state)
+                self._log_state = self._delivery.histories.restore(self._poller.log_state)
 
         self._outages.store.retry_until_up(restore, self._hold)
 

@@ -14,7 +14,7 @@ from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.protocol import OnlineStore, StoreReads, Writes
 from features.values.flags import Flags
-from schemas.batch import Records
+from schemas.batch import EventBatch, Records
 from tests.support.fakes import Brokers, Clock, FakeConsumer
 from worker.consume.micro_batch import BatchBound
 from worker.consume.poll import Poller
@@ -22,7 +22,7 @@ from worker.consume.start_offsets import StartOffsets
 from worker.consume.topics import InputTopic
 from worker.delivery.delivery import Delivery
 from worker.delivery.publish import Outbox, SizeLimits
-from worker.histories import HistoryWrites
+from worker.histories import HistoryWrites, Wait
 from worker.loop import Loop, Waits
 from worker.process.health import Health
 from worker.process.metrics import REGISTRY
@@ -109,6 +109,8 @@ class Histories:
         outcomes: Actions, one of which runs in each write.
         openings: Exceptions, one of which is raised in each opening.
         restorings: Actions, one of which runs in each restoring.
+        waiting: Functions from waiting events to those that still wait, one of which is called in
+            each review; without one, none waits any more.
         announced: States of the log before and behind the writes, and the offsets behind them.
         written: Members that were written.
         partitions: Maximum number of partitions.
@@ -118,6 +120,7 @@ class Histories:
         self.outcomes: deque[Callable[[], None]] = deque()
         self.openings: deque[BaseException] = deque()
         self.restorings: deque[Callable[[], None]] = deque()
+        self.waiting: deque[Callable[[Mapping[int, Wait]], Mapping[int, Wait]]] = deque()
         self.announced: list[tuple[LogState, LogState, dict[int, int]]] = []
         self.written: list[bytes] = []
         self.partitions = 10
@@ -139,8 +142,12 @@ class Histories:
             self.restorings.popleft()()
         return log
 
-    def checked(self, store: OnlineStore, log: LogState) -> StoreReads:
+    def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
         raise AssertionError("enrich reads, not the loop")
+
+    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
+        self._journal.append(f"waiting {sorted(waits)}")
+        return self.waiting.popleft()(waits) if self.waiting else {}
 
     def announce(
         self, writes: Writes, before: LogState, after: LogState, ends: Mapping[int, int]
@@ -247,7 +254,7 @@ class LoopHarness:
             Delivery(self.histories, real(self.consumer) if real else self.checkpoint, topics),
             BatchBound(batch, budget_s, overlap_from),
             self.health,
-            Waits(0.2, 60.0),
+            Waits(0.2, 60.0, 30.0),
             clock=self.clock,
         )
         self.consumer.will_assign(0)

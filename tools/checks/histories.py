@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 
-from base.errors import ConfigurationError
 from features.definition import FeatureSet
-from tools.checks.finding import Finding, ok, pluralize, refused, skipped, warning
+from tools.checks.finding import Finding, ok, pluralize, skipped, warning
 from tools.checks.topics import days
 from worker.app import open_store
 from worker.consume.offset_metadata import log_state_of
@@ -15,7 +14,7 @@ from worker.consume.start_offsets import Committed
 from worker.consume.topics import InputTopic
 from worker.histories.record import StateRecord, find_namespace, read_record
 from worker.histories.state import StateRequest, accept_state
-from worker.histories.stored_histories import expiry_ms, refuse_split, state_request
+from worker.histories.stored_histories import expiry_ms, state_request
 from worker.settings import WorkerSettings
 
 WINDOWS, REBUILD, STATE, COVERAGE = (
@@ -44,15 +43,8 @@ def judge_windows(
         retention_known: False if the topic's retention could not be read; if True, a topic
             without a retention keeps its records for ever.
     """
-    try:
-        refuse_split(feature_set.histories.windows, topic)
-    except ConfigurationError as error:
-        findings = refused(WINDOWS, error)
-    else:
-        count, parts = len(feature_set.histories.windows), topic.partitions
-        findings = [
-            ok(WINDOWS, f"{pluralize(count, 'window')} over {pluralize(parts, 'partition')}")
-        ]
+    count, parts = len(feature_set.histories.windows), topic.partitions
+    findings = [ok(WINDOWS, f"{pluralize(count, 'window')} over {pluralize(parts, 'partition')}")]
     if not retention_known:
         why = "the input topic's retention cannot be read: grant DescribeConfigs on it"
         return [*findings, skipped(REBUILD, why)]

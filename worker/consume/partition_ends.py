@@ -36,6 +36,13 @@ class PartitionEnds:
         self._uncommitted.clear()
         self._held.clear()
 
+    def go_back(self, offsets: Mapping[int, int]) -> None:
+        """Read partitions again from these offsets."""
+        for partition, offset in offsets.items():
+            self._next[partition] = offset
+            self._ends.pop(partition, None)
+            self._uncommitted.discard(partition)
+
     def reach(self, ends: Mapping[int, int]) -> None:
         """Record the ends to which partitions were read.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -21,6 +21,9 @@ from worker.consume.topics import InputTopic, Topics
 from worker.kafka import NOT_A_MEMBER
 
 log = structlog.get_logger(__name__)
+
+# An answer that takes longer is asked for again when the event that waits for it is looked at again.
+_END_S = 1.0
 
 
 class Poller(GroupMember):
@@ -65,6 +68,7 @@ class Poller(GroupMember):
         self._ends = PartitionEnds()
         self._stalled = StalledPartitions()
         self._paused: list[TopicPartition] = []
+        self._held: set[int] = set()
         self.log_state = LogState()
 
     @property
@@ -143,6 +147,7 @@ class Poller(GroupMember):
         """
         self.epoch += 1
         self.rewind_needed = True
+        self.release(self._held)
         self._topics.verify(self._clock())
         try:
             checkpoints = self._checkpoints.own(self.partitions)
@@ -211,6 +216,30 @@ class Poller(GroupMember):
             else:
                 return
 
+    def hold(self, offsets: Mapping[int, int]) -> None:
+        """Read partitions no further, and go back to these offsets; a rewind releases them."""
+        held = [TopicPartition(self._topic, p, offset) for p, offset in offsets.items()]
+        self._consumer.pause(held)
+        for partition, offset in offsets.items():
+            self._seek(partition, offset)
+        self._held |= offsets.keys()
+        self._ends.go_back(offsets)
+
+    def release(self, partitions: Iterable[int]) -> None:
+        """Read on from where `hold` went back to."""
+        released = self._held.intersection(partitions)
+        self._consumer.resume([TopicPartition(self._topic, p) for p in sorted(released)])
+        self._held -= released
+
+    def end_of(self, partition: int) -> int | None:
+        """End of a partition of the topic behind committed records; None without an answer."""
+        try:
+            at = TopicPartition(self._topic, partition)
+            _, end = self._consumer.get_watermark_offsets(at, timeout=_END_S)
+        except KafkaException:
+            return None
+        return end
+
     def pause(self) -> None:
         self._paused = [TopicPartition(self._topic, p) for p in self.partitions]
         self._consumer.pause(self._paused)
@@ -218,7 +247,7 @@ class Poller(GroupMember):
     def resume(self) -> None:
         # Also those that were taken away meanwhile: librdkafka keeps the pause of a partition until
         # it is assigned again, and then reads nothing of it (measured).
-        self._consumer.resume(self._paused)
+        self._consumer.resume([at for at in self._paused if at.partition not in self._held])
         self._paused = []
         self._stalled.restart_stall_timer(self._clock())
 

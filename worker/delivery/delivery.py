@@ -51,10 +51,13 @@ class Delivery:
         histories: Histories of the input topic.
         checkpoint: Checkpoint that commits scores, dead letters and offsets.
         topics: Topics of the pipeline.
+
+    Attributes:
+        histories: As above.
     """
 
     def __init__(self, histories: Histories, checkpoint: Checkpoint, topics: Topics) -> None:
-        self._histories = histories
+        self.histories = histories
         self._checkpoint = checkpoint
         self._topics = topics
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
@@ -70,7 +73,7 @@ class Delivery:
 
     def open_histories(self) -> None:
         """Find the histories of the input topic; errors are those of `Histories.open`."""
-        self._histories.open(self._topics.input)
+        self.histories.open(self._topics.input)
 
     def open_checkpoint(self) -> None:
         """Settle open transactions; errors are those of `Checkpoint.open`."""
@@ -79,10 +82,6 @@ class Delivery:
     def suspect_producers(self) -> None:
         """Replace each producer before its next use."""
         self._checkpoint.suspect()
-
-    def restore_histories(self, log: LogState) -> LogState:
-        """Begin histories that are missing; as `Histories.restore`."""
-        return self._histories.restore(log)
 
     def begin(
         self, polled: Polled, processed: Processed, before: LogState, started: float
@@ -96,7 +95,7 @@ class Delivery:
             started: Start of its processing, in seconds on the loop's clock.
         """
         answers = Answers(polled, processed, self._topics.input.topic_id)
-        writes = self._histories.announce(
+        writes = self.histories.announce(
             processed.writes, before, processed.after, polled.next_offsets
         )
         delivered = self._thread.submit(self._deliver, answers.outbox(), writes, polled.at)
@@ -118,7 +117,7 @@ class Delivery:
 
     def _deliver(self, outbox: Outbox, writes: HistoryWrites, consumed_at: float) -> None:
         # Before the commit: every event before the checkpoint is then in its histories.
-        self._histories.write(writes)
+        self.histories.write(writes)
         try:
             self._topics.verify(consumed_at)
         except KafkaException as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from worker.histories.alignment import NotAlignedError, Wait
 from worker.histories.stored_histories import (
     Histories,
     HistoryWrites,
@@ -9,4 +10,11 @@ from worker.histories.stored_histories import (
     StoredHistories,
 )
 
-__all__ = ["Histories", "HistoryWrites", "NoHistories", "StoredHistories"]
+__all__ = [
+    "Histories",
+    "HistoryWrites",
+    "NoHistories",
+    "NotAlignedError",
+    "StoredHistories",
+    "Wait",
+]

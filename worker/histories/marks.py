@@ -16,6 +16,8 @@ from features.history.watermarks import UNKNOWN, LogState
 from features.store.protocol import Hashes, MarkWrite, OnlineStore, ReadResult, ServerRun
 from features.values.keys import Keys
 from features.windows.plan import WindowPlan
+from schemas.batch import EventBatch
+from worker.histories.alignment import Alignment, NotAlignedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Marks:
 
     Attributes:
         keys: Key of the marks of each entity.
+        read: MARK[P] of each entity, as they were last read.
     """
 
     def __init__(self, plan: WindowPlan, namespace: Namespace) -> None:
@@ -51,8 +54,7 @@ class Marks:
         ]
         self._partitions = namespace.partitions
         self._support = plan.rules.watermark_support
-        # Marks of each entity, and the run of the server, as they were last read.
-        self._read: list[npt.NDArray[Any]] = []
+        self.read: list[npt.NDArray[Any]] = []
         self._server = ServerRun("", 0)
         self.keys = [histories.key for histories in self._histories]
 
@@ -60,14 +62,14 @@ class Marks:
         """Take the marks that were read for ``keys``."""
         if read.server is not None:
             self._server = read.server
-            self._read = [read_marks(value, self._partitions) for value in read.marks]
+            self.read = [read_marks(value, self._partitions) for value in read.marks]
 
     def missing(self, offsets: Mapping[int, int]) -> list[tuple[MarkedHistories, int]]:
         """Histories and partitions of which some members before these offsets may be missing."""
         partitions = np.fromiter(offsets, np.int64, len(offsets))
         before = np.fromiter(offsets.values(), np.int64, len(offsets))
         lost = []
-        for histories, marks in zip(self._histories, self._read, strict=True):
+        for histories, marks in zip(self._histories, self.read, strict=True):
             held = marks[partitions]
             gone = ~are_valid(held, self._server) | (held["reached"] <= before)
             lost += [(histories, partition) for partition in partitions[gone].tolist()]
@@ -102,7 +104,7 @@ class Marks:
         """
         scored, reached = before.watermarks(self._support), after.watermarks(self._support)
         writes = []
-        for histories, marks in zip(self._histories, self._read, strict=True):
+        for histories, marks in zip(self._histories, self.read, strict=True):
             for partition, end in ends.items():
                 held = marks[partition]
                 # Behind the micro-batch there may be records that are applied and not yet scored.
@@ -127,7 +129,7 @@ class Marks:
         """
         lowest = {p: dict(times) for p, times in state.lowest.items()}
         counted = {p: dict(counts) for p, counts in state.counted.items()}
-        for histories, marks in zip(self._histories, self._read, strict=True):
+        for histories, marks in zip(self._histories, self.read, strict=True):
             for partition, offset in state.offsets.items():
                 times, digest = lowest.setdefault(partition, {}), histories.digest
                 filled, begin = int(marks["lowest"][partition]), int(marks["begin"][partition])
@@ -154,17 +156,39 @@ class MarkedReads:
     Args:
         store: Online store.
         marks: Marks of the histories.
+        alignment: Comparison of events with the marks.
+        batch: Events of the micro-batch.
         offsets: Offset of the next record of each partition that the worker reads.
     """
 
-    def __init__(self, store: OnlineStore, marks: Marks, offsets: Mapping[int, int]) -> None:
+    def __init__(
+        self,
+        store: OnlineStore,
+        marks: Marks,
+        alignment: Alignment,
+        batch: EventBatch,
+        offsets: Mapping[int, int],
+    ) -> None:
         self._store = store
         self._marks = marks
+        self._alignment = alignment
+        self._batch = batch
         self._offsets = offsets
 
     def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
-        """As of the store; raise HistoriesLostError if it has lost members before the offsets."""
+        """As of the store.
+
+        Raises:
+            HistoriesLostError: The store has lost members before the offsets.
+            NotAlignedError: Some events cannot be scored yet.
+        """
         read = self._store.read_all(keys, hashes, self._marks.keys)
         self._marks.take(read)
         self._marks.require(self._offsets)
+        records = self._batch.records
+        waits = self._alignment.waits(
+            self._marks.read, self._batch.event_time, records.partitions, records.offsets
+        )
+        if waits:
+            raise NotAlignedError(waits)
         return read

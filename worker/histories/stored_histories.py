@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import structlog
 
 from base.errors import ConfigurationError, DependencyUnavailableError, StoreAwayError
@@ -16,8 +17,9 @@ from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.protocol import MarkWrite, OnlineStore, StoreReads, Writes
 from features.windows.plan import WindowPlan
-from features.windows.window import Across, Window
+from schemas.batch import EventBatch
 from worker.consume.topics import InputTopic
+from worker.histories.alignment import Alignment, Wait
 from worker.histories.marks import MarkedReads, Marks
 from worker.histories.state import StateRequest, claim, source_of
 from worker.process import metrics
@@ -58,9 +60,8 @@ def claim_location(
 
     Raises:
         DependencyUnavailableError: The store does not answer.
-        ConfigurationError: Windows, topic and state do not fit.
+        ConfigurationError: Topic and state do not fit, or the store may evict keys.
     """
-    refuse_split(feature_set.histories.windows, topic)
     store.require_no_eviction()
     wanted = state_request(settings, feature_set, features, topic)
     namespace = claim(store, feature_set.name, settings.state_name, wanted)
@@ -87,18 +88,6 @@ def state_request(
         expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s),
         frozenset(feature_set.labelled_entities),
     )
-
-
-def refuse_split(windows: Sequence[Window], topic: InputTopic) -> None:
-    """Raise ConfigurationError for aligned windows over several partitions."""
-    names = [window.name for window in windows if window.across is Across.ALIGNED]
-    if names and topic.partitions > 1:
-        raise ConfigurationError(
-            f"kafka.input_topic: {topic.name} has {topic.partitions} partitions, and "
-            f"{', '.join(names)} {'needs' if len(names) == 1 else 'need'} the events of all of them in "
-            "order of time (across: aligned), which this version supports for one partition only; "
-            "give the topic one partition, or set across: best_effort"
-        )
 
 
 def expiry_ms(
@@ -173,12 +162,21 @@ class Histories(Protocol):
         """
         ...
 
-    def checked(self, store: OnlineStore, log: LogState) -> StoreReads:
-        """Reads of a micro-batch that notice lost members.
+    def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
+        """Reads of a micro-batch that notice lost members, and events that have to wait.
 
         Args:
             store: Online store.
-            log: State of the log before the micro-batch.
+            batch: Events of the micro-batch.
+            log: State of the log before it.
+        """
+        ...
+
+    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
+        """Read the marks of other partitions again; return the events that still have to wait.
+
+        Raises:
+            DependencyUnavailableError: The store does not answer.
         """
         ...
 
@@ -221,8 +219,16 @@ class NoHistories:
     def restore(self, log: LogState) -> LogState:
         return log
 
-    def checked(self, store: OnlineStore, log: LogState) -> StoreReads:  # noqa: ARG002 - see Histories
+    def checked(
+        self,
+        store: OnlineStore,
+        batch: EventBatch,  # noqa: ARG002 - see Histories
+        log: LogState,  # noqa: ARG002
+    ) -> StoreReads:
         return store
+
+    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:  # noqa: ARG002 - see Histories
+        return {}
 
     def announce(
         self,
@@ -248,6 +254,7 @@ class StoredHistories:
         plan: Windows that read the histories.
         find: Finds the location of the histories of a topic.
         watchdog: Bounds the write and the wait for it; the store's own timeout bounds one answer.
+        end_of: As of `Alignment`.
     """
 
     def __init__(
@@ -256,11 +263,13 @@ class StoredHistories:
         plan: WindowPlan,
         find: Callable[[InputTopic], StateLocation],
         watchdog: Watchdog,
+        end_of: Callable[[int], int | None],
     ) -> None:
         self._store = store
         self._plan = plan
         self._find = find
         self._watchdog = watchdog
+        self._alignment = Alignment(plan, end_of)
         self._written = threading.Event()
         self._written.set()
 
@@ -282,8 +291,17 @@ class StoredHistories:
             self._begin(log.offsets)
         return self._marks.reaching(log)
 
-    def checked(self, store: OnlineStore, log: LogState) -> StoreReads:
-        return MarkedReads(store, self._marks, log.offsets)
+    def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
+        return MarkedReads(store, self._marks, self._alignment, batch, log.offsets)
+
+    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
+        self._read_marks()
+        return self._alignment.waits(
+            self._marks.read,
+            np.array([wait.time for wait in waits.values()], np.int64),
+            np.array([*waits], np.int32),
+            np.array([wait.offset for wait in waits.values()], np.int64),
+        )
 
     def announce(
         self, writes: Writes, before: LogState, after: LogState, ends: Mapping[int, int]

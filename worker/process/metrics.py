@@ -125,6 +125,11 @@ history_coverage = Gauge(
     ["entity"],
     registry=REGISTRY,
 )
+alignment_wait_seconds = Gauge(
+    "fraud_worker_alignment_wait_seconds",
+    "Longest time for which an event of this replica has waited until other partitions are applied.",
+    registry=REGISTRY,
+)
 paused = Gauge(
     "fraud_worker_paused",
     "1 while reading is paused because a dependency is away.",

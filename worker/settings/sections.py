@@ -157,6 +157,17 @@ class Output(Section):
     )
 
 
+class Windows(Section):
+    """Windows over several partitions."""
+
+    align_wait_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="Time after which the worker is not ready while an event waits until other "
+        "partitions are applied to the histories of its windows, in seconds.",
+    )
+
+
 class Http(Section):
     """Metrics and probes."""
 
@@ -210,6 +221,7 @@ class WorkerSettings(BaseSettings):
     wire: Wire = Wire()
     model: ModelSettings
     delivery: DeliverySettings = DeliverySettings()
+    windows: Windows = Windows()
     output: Output = Output()
     http: Http = Http()
     logs: Logs = Logs()

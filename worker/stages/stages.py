@@ -182,7 +182,7 @@ class Enrich:
         """
         enriching = Enriching(self.feature_set, batch, log, self.histories.namespace())
         self.histories.await_written()
-        return enriching.read(self.histories.checked(self.store, log)).finish()
+        return enriching.read(self.histories.checked(self.store, batch, log)).finish()
 
     def coverage(self, enriched: Enriched) -> dict[str, float]:
         """Share of each entity's longest window that its histories reach back, 0 to 1."""

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
 from tests.support.healthy import edit
 from tests.support.windowed import NUMBER, RISK, TOTAL, windowed_pipeline
 from worker.app import load_pipeline
 from worker.consume.topics import InputTopic
-from worker.histories.stored_histories import expiry_ms, refuse_split, state_request
+from worker.histories.stored_histories import expiry_ms, state_request
 
 TOPIC = InputTopic("payments", "id-1", 3, 604_800_000)
 _DAY_MS = 86_400_000
@@ -59,13 +57,3 @@ def test_histories_stay_for_the_longest_horizon_the_lateness_and_the_lag(
     assert expiry_ms(feature_set, 7 * _DAY_MS, 3600.0) == within + 3_600_000
     assert expiry_ms(feature_set, None, 3600.0) == within + 3_600_000
     assert expiry_ms(feature_set, None, None) is None
-
-
-def test_aligned_windows_are_refused_over_several_partitions(feature_set: FeatureSet) -> None:
-    refuse_split(feature_set.histories.windows, replace(TOPIC, partitions=1))
-    with pytest.raises(ConfigurationError) as refused:
-        refuse_split(feature_set.histories.windows, TOPIC)
-    message = str(refused.value)
-    assert "payments has 3 partitions, and CARD_RISK_7D needs" in message
-    assert NUMBER not in message
-    assert "give the topic one partition, or set across: best_effort" in message

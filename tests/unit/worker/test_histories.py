@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from base.errors import (
@@ -36,6 +38,7 @@ from features.values.hash64 import KEY_BYTES
 from features.values.keys import Keys
 from features.windows.plan import WindowPlan
 from features.windows.window import Across, Aggregate, HistoryRules, Window
+from schemas.batch import EventBatch, Records
 from tests.support.checkpoints import Guards
 from worker.consume.topics import InputTopic, retention_of
 from worker.histories import HistoryWrites, NoHistories, StoredHistories
@@ -53,6 +56,13 @@ NAMESPACE = Namespace("cards", "fraud", "id-1", 3, bytes(KEY_BYTES))
 RECORD = record_key("cards", "fraud")
 TOPIC = InputTopic("payments", "id-1", 3, 604_800_000)
 COMPACTION = Compaction(b"h:2", b"long prefix", b"kept")
+NO_EVENTS = EventBatch(
+    Records("payments", [], [], *np.empty((3, 0), np.int64)),
+    {},
+    pa.array([], pa.string()),
+    np.empty(0, np.int64),
+    None,
+)
 PLAN = WindowPlan(
     [Window("n", Aggregate.COUNT, "card", DAY, 0, None, None, True, Across.OWN, 0.0, frozenset())],
     HistoryRules(0, DAY, 1_000, 3, None),
@@ -86,15 +96,24 @@ def histories_on(
     store: OnlineStore, watchdog: Watchdog | None = None, expire_ms: int | None = 5
 ) -> StoredHistories:
     histories = StoredHistories(
-        store, PLAN, lambda _: StateLocation(NAMESPACE, expire_ms), watchdog or Guards()
+        store, PLAN, lambda _: StateLocation(NAMESPACE, expire_ms), watchdog or Guards(), no_end
     )
     histories.open(TOPIC)
     return histories
 
 
+def no_end(partition: int) -> int | None:
+    """The brokers do not answer."""
+
+
 def log_at(offsets: Mapping[int, int], time: int = DAY) -> LogState:
     """State of a log in which all events have the same time."""
     return LogState(dict.fromkeys(offsets, (time,) * 3), offsets=dict(offsets))
+
+
+def read_at(histories: StoredHistories, store: OnlineStore, log: LogState) -> None:
+    """Read for a micro-batch without events."""
+    histories.checked(store, NO_EVENTS, log).read_all([])
 
 
 def announced(histories: StoredHistories, writes: Writes, begin: int, end: int) -> HistoryWrites:
@@ -166,7 +185,7 @@ def test_a_write_that_fails_is_told_and_no_reader_waits_for_it(
     assert sample("history_bytes_total") == before
     # No mark stands for members that may be missing.
     with pytest.raises(HistoriesLostError):
-        histories.checked(store, log_at({0: 2})).read_all([])
+        read_at(histories, store, log_at({0: 2}))
 
 
 def test_a_store_that_is_away_aborts_the_batch_for_certain() -> None:
@@ -181,7 +200,7 @@ def test_a_batch_without_members_writes_its_marks_alone() -> None:
     histories.await_written()
     assert store.appended == []
     assert watchdog.guarded == ["write_histories"]
-    histories.checked(store, log_at({0: 7})).read_all([])
+    read_at(histories, store, log_at({0: 7}))
 
 
 def test_a_write_has_its_expiry_and_is_counted() -> None:
@@ -210,7 +229,7 @@ def test_without_windows_there_is_nothing_to_find_or_to_wait_for() -> None:
     histories, store, log = NoHistories(), MemoryStore(), log_at({99: 0})
     histories.open(TOPIC)
     assert histories.restore(log) is log
-    assert histories.checked(store, log) is store
+    assert histories.checked(store, NO_EVENTS, log) is store
     histories.write(histories.announce(WRITES, log, log, {99: 1}))
     histories.await_written()
     assert histories.namespace() is None
@@ -240,12 +259,12 @@ def lose(store: OnlineStore, mark: Mark | None) -> None:
 def test_a_read_notices_that_members_are_lost(mark: Mark | None) -> None:
     store, log = MemoryStore(), log_at({0: 5, 1: 8})
     histories = begun(store, log)
-    histories.checked(store, log).read_all([])
+    read_at(histories, store, log)
     lose(store, mark)
     with pytest.raises(HistoriesLostError, match="histories of card: the mark of partition 0 "):
-        histories.checked(store, log).read_all([])
+        read_at(histories, store, log)
     # A worker that reads other partitions goes on.
-    histories.checked(store, log_at({1: 8})).read_all([])
+    read_at(histories, store, log_at({1: 8}))
 
 
 def test_a_write_notices_that_members_are_lost_and_no_reader_waits_for_it() -> None:
@@ -263,10 +282,10 @@ def test_members_ahead_of_the_checkpoint_are_no_loss() -> None:
     histories = begun(store, log_at({0: 5}))
     behind = log_at({0: 3})
     assert histories.restore(behind) == behind
-    histories.checked(store, behind).read_all([])
+    read_at(histories, store, behind)
     # Scored again: the mark stays where it was.
     histories.write(announced(histories, WRITES, 3, 4))
-    histories.checked(store, log_at({0: 5})).read_all([])
+    read_at(histories, store, log_at({0: 5}))
 
 
 @pytest.mark.parametrize(
@@ -297,9 +316,9 @@ def test_evicted_keys_are_noticed_although_their_marks_stay(
     store.server = server
     if is_lost:
         with pytest.raises(HistoriesLostError, match="has evicted keys"):
-            histories.checked(store, log).read_all([])
+            read_at(histories, store, log)
         histories.restore(log)
-    histories.checked(store, log).read_all([])
+    read_at(histories, store, log)
 
 
 def test_lost_histories_begin_again_at_the_checkpoint_and_forget_how_far_they_reached() -> None:
@@ -323,12 +342,14 @@ def test_lost_histories_begin_again_at_the_checkpoint_and_forget_how_far_they_re
 def test_a_lost_state_is_claimed_again() -> None:
     store, log = MemoryStore(), log_at({0: 5})
     places = iter([replace(NAMESPACE, key=bytes([n] * KEY_BYTES)) for n in range(2)])
-    histories = StoredHistories(store, PLAN, lambda _: StateLocation(next(places), 5), Guards())
+    histories = StoredHistories(
+        store, PLAN, lambda _: StateLocation(next(places), 5), Guards(), no_end
+    )
     histories.open(TOPIC)
     first = histories.namespace()
     histories.restore(log)
     assert histories.namespace() != first
-    histories.checked(store, log).read_all([])
+    read_at(histories, store, log)
 
 
 # whose they are

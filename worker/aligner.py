@@ -1,0 +1,121 @@
+"""Partitions whose next event waits until others are applied to the histories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import structlog
+
+from worker.consume.micro_batch import Polled
+from worker.consume.poll import Poller
+from worker.histories import Histories, Wait
+from worker.process import metrics
+from worker.process.health import Health
+
+log = structlog.get_logger(__name__)
+
+_SUBJECT = "alignment"
+
+
+class Aligner:
+    """Holds partitions back, and releases them when their events can be scored.
+
+    Args:
+        poller: Poller of the input topic.
+        histories: Histories of the input topic.
+        health: State of the worker that the probes read.
+        wait_s: Time in seconds after which a wait is reported, and the worker is not ready.
+        clock: Returns monotonic seconds.
+
+    Attributes:
+        waits: First event of each partition that is held back.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        histories: Histories,
+        health: Health,
+        wait_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._poller = poller
+        self._histories = histories
+        self._health = health
+        self._wait_s = wait_s
+        self._clock = clock
+        self._since: dict[int, float] = {}
+        self._reported: frozenset[int] = frozenset()
+        self.waits: dict[int, Wait] = {}
+
+    def hold(self, polled: Polled, waits: Mapping[int, Wait]) -> Polled:
+        """Hold partitions back from their first waiting event on.
+
+        Returns:
+            The records before these events; their partitions may have none.
+        """
+        offsets = {partition: wait.offset for partition, wait in waits.items()}
+        self._poller.hold(offsets)
+        self.waits |= waits
+        now = self._clock()
+        for partition in waits:
+            self._since.setdefault(partition, now)
+        records = polled.records
+        ends = np.full(int(records.partitions.max()) + 1, np.iinfo(np.int64).max)
+        ends[[*offsets]] = [*offsets.values()]
+        kept = records.take(np.flatnonzero(records.offsets < ends[records.partitions]))
+        left = set(kept.partitions.tolist())
+        return replace(
+            polled,
+            records=kept,
+            next_offsets={
+                p: min(end, offsets.get(p, end))
+                for p, end in polled.next_offsets.items()
+                if p in left or p not in offsets
+            },
+        )
+
+    def review(self) -> None:
+        """Release the partitions whose events no longer wait; report those that wait too long.
+
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+        """
+        still = dict(self._histories.still_waiting(self.waits))
+        released = self.waits.keys() - still.keys()
+        self._poller.release(released)
+        for partition in released:
+            del self._since[partition]
+        self.waits = still
+        self._report()
+
+    def forget(self) -> None:
+        """Forget all waits; a rewind has released the partitions."""
+        self.waits = {}
+        self._since.clear()
+        self._report()
+
+    def _report(self) -> None:
+        now = self._clock()
+        waited = {p: now - since for p, since in self._since.items()}
+        metrics.alignment_wait_seconds.set(max(waited.values(), default=0.0))
+        late = {p: self.waits[p] for p in waited if waited[p] > self._wait_s}
+        if late:
+            reasons = [
+                f"partition {p} waits at offset {wait.offset} until partition {wait.behind} is "
+                f"applied further (windows of {wait.entity})"
+                for p, wait in late.items()
+            ]
+            self._health.unready(_SUBJECT, "; ".join(reasons))
+        else:
+            self._health.back(_SUBJECT)
+        for partition in late.keys() - self._reported:
+            log.warning(
+                "partition_waits",
+                partition=partition,
+                **late[partition]._asdict(),
+                remedy="see which worker reads the other partition, and its log",
+            )
+        self._reported = frozenset(late)

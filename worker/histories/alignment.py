@@ -1,0 +1,148 @@
+"""Alignment of partitions: an event is scored when its windows can no longer miss a member.
+
+An aligned window of an event at time t with delay d counts members of all partitions up to t - d.
+They are complete when every other partition is applied up to a watermark that leaves no room for
+another one, or up to its end as read after the event was polled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from base.arrays import Longs
+from features.history.watermarks import UNKNOWN
+from features.windows.plan import WindowPlan
+from features.windows.window import Across
+
+_ALL = np.iinfo(np.int64).max
+"""Time up to which a partition without further records is complete."""
+
+
+class Wait(NamedTuple):
+    """First event of a partition that cannot be scored yet.
+
+    Attributes:
+        offset: Offset of its record.
+        time: Event time.
+        entity: Entity whose windows are not complete.
+        behind: Another partition, which has to be applied further.
+    """
+
+    offset: int
+    time: int
+    entity: str
+    behind: int
+
+
+class NotAlignedError(Exception):
+    """Some events of a micro-batch cannot be scored yet.
+
+    Attributes:
+        waits: Wait of each partition with such an event.
+    """
+
+    def __init__(self, waits: Mapping[int, Wait]) -> None:
+        super().__init__(f"partitions {sorted(waits)} wait for others")
+        self.waits = waits
+
+
+class Alignment:
+    """Comparison of events with the marks of other partitions.
+
+    Args:
+        plan: Windows of all entities.
+        end_of: Asks the brokers for the end of a partition, as a reader of committed records sees
+            it; None while they do not answer.
+    """
+
+    def __init__(self, plan: WindowPlan, end_of: Callable[[int], int | None]) -> None:
+        self._lateness = plan.rules.allowed_lateness
+        self._entities = [entity.entity for entity in plan.entities]
+        self._delays = [
+            min((w.delay for w in entity.windows if w.across is Across.ALIGNED), default=None)
+            for entity in plan.entities
+        ]
+        self._end_of = end_of
+        self._ends: dict[int, int] = {}
+
+    def waits(
+        self,
+        marks: Sequence[npt.NDArray[Any]],
+        times: Longs,
+        partitions: npt.NDArray[np.int32],
+        offsets: Longs,
+    ) -> dict[int, Wait]:
+        """Find the first event of each partition that cannot be scored yet.
+
+        Args:
+            marks: MARK[P] of each entity, read after the events were polled.
+            times: int64[N], event times.
+            partitions: int32[N], partitions of the events.
+            offsets: int64[N], their offsets, rising in each partition.
+        """
+        waits: dict[int, Wait] = {}
+        for entity, delay, of_entity in zip(self._entities, self._delays, marks, strict=True):
+            if delay is None or len(of_entity) == 1 or not len(times):
+                continue
+            until = times - delay
+            complete = self._complete(of_entity)
+            if not (until >= _of_others(complete)[partitions]).any():
+                continue
+            self._add_ended(of_entity, complete, int(until.max()))
+            others = _of_others(complete)
+            rows = np.flatnonzero(until >= others[partitions])
+            for partition, first in zip(
+                *np.unique(partitions[rows], return_index=True), strict=True
+            ):
+                row, own = int(rows[first]), int(partition)
+                if own not in waits or offsets[row] < waits[own].offset:
+                    behind = int(
+                        np.argmin(np.where(np.arange(len(complete)) == own, _ALL, complete))
+                    )
+                    waits[own] = Wait(int(offsets[row]), int(times[row]), entity, behind)
+        return waits
+
+    def lagging(
+        self, marks: Sequence[npt.NDArray[Any]], waits: Mapping[int, Wait]
+    ) -> dict[str, list[int]]:
+        """Find the waiting partitions whose records others may wait for, by entity.
+
+        Of all waiting events the earliest never waits for a partition that is complete up to the
+        time of its own waiting event: so not all can wait for each other.
+        """
+        lagging = {}
+        for entity, delay, of_entity in zip(self._entities, self._delays, marks, strict=True):
+            if delay is not None:
+                complete = self._complete(of_entity)
+                lagging[entity] = [p for p, wait in waits.items() if complete[p] < wait.time]
+        return lagging
+
+    def _complete(self, marks: npt.NDArray[Any]) -> Longs:
+        """Time below which each partition is complete, int64[P]."""
+        known = (marks["reached"] > 0) & (marks["watermark"] != UNKNOWN)
+        return np.where(known, marks["watermark"] - self._lateness, UNKNOWN)
+
+    def _add_ended(self, marks: npt.NDArray[Any], complete: Longs, until: int) -> None:
+        """Add the partitions that are applied to their ends, among those below ``until``."""
+        applied = marks["reached"] - 1
+        for partition in np.flatnonzero((complete <= until) & (applied >= 0)).tolist():
+            # An end only grows: the brokers are asked again where the known one is reached.
+            if applied[partition] >= self._ends.get(partition, 0):
+                end = self._end_of(partition)
+                if end is None:
+                    continue
+                self._ends[partition] = end
+            if applied[partition] >= self._ends[partition]:
+                complete[partition] = _ALL
+
+
+def _of_others(complete: Longs) -> Longs:
+    """For each partition, the lowest value of the others; int64[P], at least two partitions."""
+    lowest, second = np.partition(complete, 1)[:2]
+    others = np.full(len(complete), lowest)
+    others[int(np.argmin(complete))] = second
+    return others
