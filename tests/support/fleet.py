@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tests.support.image import image_path
-from tests.support.rig import Rig, await_that
+from tests.support.rig import await_that
 from tools.embedded.process import LOOPBACK, Guarded, free_port, last_lines
 
 # Exit codes of DeliveryFatalError and of the watchdog.
@@ -151,7 +151,7 @@ class Fleet:
         say: Prints a line of progress.
     """
 
-    def __init__(self, rig: Rig, say: Callable[[str], None]) -> None:
+    def __init__(self, rig: HasFolder, say: Callable[[str], None]) -> None:
         self._rig = rig
         self._say = say
         self._workers: dict[str, Worker] = {}

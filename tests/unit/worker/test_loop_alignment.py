@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from base.errors import OutcomeUnknownError
 from tests.support.loop_harness import AWAY, LoopHarness, raising, sample
@@ -95,7 +95,7 @@ def test_a_long_wait_is_told_with_what_it_waits_for_and_ends_with_the_wait() -> 
     told: list[list[str]] = []
     waited: list[float] = []
 
-    def wait(waits: dict[int, Wait]) -> dict[int, Wait]:
+    def wait(waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
         told.append([reason for reason in bench.health.ready() if SUBJECT in reason])
         waited.append(sample("alignment_wait_seconds"))
         bench.clock.sleep(20)
@@ -116,7 +116,7 @@ def test_a_store_that_is_away_while_events_wait_is_told_and_nothing_is_released(
     bench = LoopHarness({0: 2}, 2)
     told: list[list[str]] = []
 
-    def away(_: dict[int, Wait]) -> dict[int, Wait]:
+    def away(_: Mapping[int, Wait]) -> Mapping[int, Wait]:
         told.append(bench.health.ready())
         raise AWAY
 

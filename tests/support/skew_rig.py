@@ -1,0 +1,241 @@
+"""The Handbook's stream on several partitions, its training table, and the scores of workers."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from confluent_kafka import Consumer, KafkaException, Producer
+
+from features.definition import load_feature_set
+from features.tables.event_files import partitions_of
+from features.tables.event_records import EventRecordReader
+from models.bundle import write_bundle
+from models.training.fit import fit
+from tests.oracles.topics import await_ended_transactions, read_to_end
+from tests.support.rig import ROOT, SESSION_TIMEOUT_S
+from tools.embedded.process import LOOPBACK
+from tools.embedded.topic_admin import committed_offsets, create_topics
+from worker.schema_sources import framed, score_schema
+
+HANDBOOK = ROOT / "examples" / "handbook"
+PARTITIONS = 4
+_DISORDERED, _DUPLICATED = 0.02, 0.005
+_LATEST = timedelta(hours=3)
+_AGAIN = timedelta(hours=30)
+_ANSWER_S = 10.0
+
+
+class SkewRig:
+    """A pipeline on the Handbook's features without labels, over several partitions.
+
+    A few events come up to three hours late, and a few ids come a second time, within or beyond
+    the time in which they count as duplicates.
+
+    Args:
+        folder: Folder to create the pipeline in; its name is that of the group and the topics.
+        source: The Handbook's raw transactions.
+        events: Number of events.
+        servers: Bootstrap address of Kafka, URL of the store.
+        seed: Seed of the changes to the stream.
+    """
+
+    def __init__(
+        self, folder: Path, source: Path, events: int, servers: tuple[str, str], seed: int
+    ) -> None:
+        self.folder = folder
+        self.bootstrap, self._redis_url = servers
+        folder.mkdir(parents=True)
+        name = folder.name
+        self.topics = {"input": name, "output": f"{name}.scores", "dead_letter": f"{name}.dead"}
+        create_topics(
+            self.bootstrap,
+            {t: 1 if r == "dead_letter" else PARTITIONS for r, t in self.topics.items()},
+        )
+        self._events = folder / "events.parquet"
+        pq.write_table(_disturbed(pq.read_table(source).slice(0, events), seed), self._events)
+        self._write_features()
+        self.feature_set = load_feature_set(folder / "features.yaml")
+        self._build()
+        self._write_model()
+        self._write_settings()
+
+    @property
+    def group(self) -> str:
+        return self.topics["input"]
+
+    def play(self, begin: int, end: int) -> None:
+        """Send the events in [begin, end) to the input topic."""
+        producer = Producer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                "compression.type": "lz4",
+                "message.timeout.ms": 120_000,
+                "queue.buffering.max.messages": 2_000_000,
+                "queue.buffering.max.kbytes": 2_000_000,
+                "log_level": 0,
+            }
+        )
+        topic, first = self.topics["input"], 0
+        for chunk in EventRecordReader(self.feature_set, topic, framed(1)).read(self._events):
+            records = chunk.records
+            messages: Any = [
+                {"value": value, "key": key}
+                for row, (key, value) in enumerate(
+                    zip(records.keys, records.values, strict=True), first
+                )
+                if begin <= row < end
+            ]
+            first += len(records)
+            if messages and producer.produce_batch(topic, messages) != len(messages):
+                raise RuntimeError("the producer's queue is full")
+        if producer.flush(120):
+            raise TimeoutError("events are not written within 120 s")
+
+    def lag(self) -> int:
+        """Number of offsets of the input topic that are not committed yet; -1 without an answer."""
+        topic, lag = self.topics["input"], 0
+        asker = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "lag", "log_level": 0})
+        try:
+            for at in committed_offsets(self.bootstrap, self.group, {topic: PARTITIONS}):
+                begin, end = asker.get_watermark_offsets(at, timeout=_ANSWER_S)
+                lag += end - max(begin, at.offset)
+        except KafkaException:
+            return -1
+        finally:
+            asker.close()
+        return lag
+
+    def compare(self) -> dict[str, Any]:
+        """Compare the vectors and flags on all scores with the training table."""
+        await_ended_transactions(self.bootstrap, [self.topics["output"]], 60.0)
+        table = pq.read_table(self.folder / "table.parquet")
+        built = np.column_stack([table[name].to_numpy() for name in self.feature_set.names])
+        flags = [frozenset(row) for row in table["flags"].to_pylist()]
+        rows = self._rows()
+        seen = np.zeros(len(built), np.int64)
+        wrong: list[str] = []
+        mismatches = 0
+        for place, vector, flagged in self._scores():
+            row = rows.get(place)
+            if row is None:
+                raise RuntimeError(f"a score of {place}, where no event was sent")
+            seen[row] += 1
+            names = [
+                f"{name} {vector[column]!r} instead of {built[row, column]!r}"
+                for column, name in enumerate(self.feature_set.names)
+                if vector[column].view(np.int32) != built[row, column].view(np.int32)
+            ]
+            if flagged != flags[row]:
+                names.append(f"flags {sorted(flagged)} instead of {sorted(flags[row])}")
+            if names:
+                mismatches += 1
+                wrong.append(f"partition {place[0]} offset {place[1]}: {', '.join(names)}")
+        return {
+            "events": len(built),
+            "mismatches": mismatches,
+            "lost": int(np.count_nonzero(seen == 0)),
+            "duplicated": int(np.maximum(seen - 1, 0).sum()),
+            "shown": wrong[:10],
+        }
+
+    def _scores(self) -> Any:
+        """Place, vector and flags of each score."""
+        schema = fastavro.parse_schema(score_schema())
+        names = self.feature_set.names
+        for messages in read_to_end(self.bootstrap, self.topics["output"]):
+            for message in messages:
+                body = io.BytesIO((message.value() or b"")[5:])
+                score: Any = fastavro.schemaless_reader(body, schema, None)
+                vector = np.array([score["vector"][name] for name in names], np.float32)
+                source = score["source"]
+                yield (source["partition"], source["offset"]), vector, frozenset(score["flags"])
+
+    def _rows(self) -> dict[tuple[int, int], int]:
+        """Row of the table of each partition and offset."""
+        keys = pq.read_table(self._events, columns=["CUSTOMER_ID"])["CUSTOMER_ID"]
+        partitions = partitions_of(keys.cast(pa.string()).combine_chunks(), PARTITIONS)
+        rows: dict[tuple[int, int], int] = {}
+        for partition in range(PARTITIONS):
+            of = np.flatnonzero(partitions == partition).tolist()
+            rows |= {(partition, offset): row for offset, row in enumerate(of)}
+        return rows
+
+    def _write_features(self) -> None:
+        document = yaml.safe_load((HANDBOOK / "features.yaml").read_text())
+        document["events"]["schema"] = str(ROOT / "schemas" / "transaction.avsc")
+        document["features"] = [
+            one for one in document["features"] if one.get("window") != "fraud_share"
+        ]
+        (self.folder / "features.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+
+    def _build(self) -> None:
+        words = ["features", "build", "--set", self.folder / "features.yaml"]
+        words += ["--events", self._events, "--out", self.folder / "table.parquet"]
+        words += ["--partition-by", "customer_id", "--partitions", PARTITIONS, "--allow-late"]
+        command = [sys.executable, "-m", "tools", *map(str, words)]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def _write_model(self) -> None:
+        table = pq.read_table(self.folder / "table.parquet").slice(0, 20_000)
+        matrix = np.column_stack([table[name].to_numpy() for name in self.feature_set.names])
+        booster = fit(matrix, table["label"].to_numpy(), threads=1, rounds=5)
+        features = self.feature_set.features
+        write_bundle(self.folder / "model", booster, name="m", version="1", features=features)
+
+    def _write_settings(self) -> None:
+        (self.folder / "policy.yaml").write_text(
+            "version: '1'\nsegments:\n  - {name: all, bands: {decline: 0.9, review: 0.5}}\n"
+        )
+        settings = {
+            "kafka": {
+                "bootstrap_servers": self.bootstrap,
+                "group": self.group,
+                **{f"{role}_topic": topic for role, topic in self.topics.items()},
+                "start_from": "earliest",
+                "consumer": {
+                    "session.timeout.ms": int(SESSION_TIMEOUT_S * 1000),
+                    "heartbeat.interval.ms": 1500,
+                },
+                "producer": {"transaction.timeout.ms": 5000},
+            },
+            "store": {"url": self._redis_url},
+            "model": {"bundle": "model", "device": "cpu", "threads": 1},
+            "delivery": {"watchdog_s": 20.0},
+            "output": {"vector": "all"},
+            "http": {"host": LOOPBACK},
+            "logs": {"format": "json"},
+        }
+        (self.folder / "worker.yaml").write_text(yaml.safe_dump(settings))
+
+
+def _disturbed(table: pa.Table, seed: int) -> pa.Table:
+    """Delay some events, and send some a second time."""
+    draw: Any = np.random.default_rng(seed)
+    times = table["TX_DATETIME"].cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
+    arrival = times.copy()
+    delayed = draw.random(len(times)) < _DISORDERED
+    arrival[delayed] += draw.integers(0, _LATEST // timedelta(microseconds=1), delayed.sum())
+    again: npt.NDArray[np.intp] = np.flatnonzero(draw.random(len(times)) < _DUPLICATED)
+    twice = arrival[again] + draw.integers(0, _AGAIN // timedelta(microseconds=1), len(again))
+    order = np.argsort(np.concatenate([arrival, twice]), kind="stable")
+    rows = np.concatenate([np.arange(len(times)), again])[order]
+    changed = table.take(pa.array(rows))
+    # A second delivery has the time at which it is sent.
+    is_second = order >= len(times)
+    moved = np.where(is_second, np.concatenate([arrival, twice])[order], times[rows])
+    column = pa.array(moved // 1000).cast(pa.timestamp("ms"))
+    index = changed.column_names.index("TX_DATETIME")
+    return changed.set_column(index, "TX_DATETIME", column.cast(table["TX_DATETIME"].type))
