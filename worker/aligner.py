@@ -7,7 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import structlog
+from confluent_kafka import KafkaException
 
+from base.errors import DependencyUnavailableError
+from features.history.watermarks import LogState
 from worker.consume.micro_batch import Polled
 from worker.consume.poll import Poller
 from worker.histories import Histories, Wait
@@ -77,13 +80,20 @@ class Aligner:
             },
         )
 
-    def review(self) -> None:
+    def review(self, state: LogState) -> None:
         """Release the partitions whose events no longer wait; report those that wait too long.
 
+        Args:
+            state: State of the log before the waiting events.
+
         Raises:
-            DependencyUnavailableError: The store does not answer.
+            DependencyUnavailableError: The store, the registry or the brokers do not answer.
+            HistoriesLostError: The store has lost members.
         """
-        still = dict(self._histories.still_waiting(self.waits))
+        try:
+            still = dict(self._histories.still_waiting(self.waits, state))
+        except KafkaException as error:
+            raise DependencyUnavailableError(f"partitions cannot be applied: {error}") from error
         released = self.waits.keys() - still.keys()
         self._poller.release(released)
         for partition in released:

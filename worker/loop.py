@@ -43,6 +43,7 @@ from worker.process.event_time_monitor import EventTimeMonitor
 from worker.process.health import Health
 from worker.process.loop_monitor import LoopMonitor
 from worker.process.outage import Outages, backoff_s
+from worker.restorer import Restorer
 from worker.stages.stages import Processed
 
 log = structlog.get_logger(__name__)
@@ -133,6 +134,7 @@ class Loop:
         self._served_at = clock()
         self._producers_are_suspect = False
         self._aligner = Aligner(poller, delivery.histories, health, waits.align_wait_s, clock)
+        self._restorer = Restorer(poller, delivery.histories, health, lambda: self._stopping, clock)
         self._monitor = LoopMonitor(
             poller, health, self._outages.kafka, _REJOIN_CALLS * waits.rebalance_wait_s, clock
         )
@@ -194,8 +196,11 @@ class Loop:
         # With a commit in flight, take only the records that are there: its outcome comes next.
         timeout_s = _IDLE_POLL_S if self._in_flight is None else 0
         if self._aligner.waits:
+            # Before records are applied ahead: the marks of the micro-batch in flight come first.
+            if not self._settle():
+                return
             self._review_waits()
-            timeout_s = 0 if self._in_flight else _REVIEW_S
+            timeout_s = _REVIEW_S
         polled = self._poller.poll(self._bound.events, timeout_s)
         if self._poller.rewind_needed:
             self._settle()
@@ -235,7 +240,10 @@ class Loop:
 
     def _review_waits(self) -> None:
         try:
-            self._aligner.review()
+            self._aligner.review(self._log_state)
+        except HistoriesLostError as error:
+            self._note_loss(error)
+            self._poller.rewind_needed = True
         except DependencyUnavailableError as error:
             self._outages.store.mark_down(str(error))
         else:
@@ -394,10 +402,11 @@ class Loop:
         def restore() -> None:
             # Partitions that have moved meanwhile are restored after the rewind that follows.
             if self._poller.epoch == epoch:
-                self._log_state = self._delivery.histories.restore(self._poller.log_state)
+                self._log_state = self._restorer.restore() or self._log_state
 
         self._outages.store.retry_until_up(restore, self._hold)
 
     def _close(self) -> None:
         self._delivery.close()
+        self._delivery.histories.close()
         self._poller.close()

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from base.arrays import Mask
 from features.history.watermarks import UNKNOWN
 from features.store.protocol import ServerRun
 
@@ -77,12 +76,12 @@ def read_marks(value: bytes | None, partitions: int) -> npt.NDArray[Any]:
     return marks
 
 
-def are_valid(marks: npt.NDArray[Any], server: ServerRun) -> Mask:
-    """Mark the marks since which the server has evicted nothing, bool[P].
+def valid_marks(marks: npt.NDArray[Any], server: ServerRun) -> npt.NDArray[Any]:
+    """The marks since which the server has evicted nothing, MARK[P]; zeros in place of the others.
 
     A server that has started again holds what it has kept of its writes up to some moment, the
     marks included. It must not have evicted keys since.
     """
     same = marks["run_id"] == server.run_id.encode()
-    known: Mask = np.where(same, marks["evicted"] == server.evicted, server.evicted == 0)
-    return known & (marks["reached"] > 0)
+    valid = np.where(same, marks["evicted"] == server.evicted, server.evicted == 0)
+    return np.where(valid, marks, np.zeros((), MARK))

@@ -106,19 +106,21 @@ class Alignment:
                     waits[own] = Wait(int(offsets[row]), int(times[row]), entity, behind)
         return waits
 
-    def lagging(
-        self, marks: Sequence[npt.NDArray[Any]], waits: Mapping[int, Wait]
-    ) -> dict[str, list[int]]:
-        """Find the waiting partitions whose records others may wait for, by entity.
+    def lagging(self, marks: Sequence[npt.NDArray[Any]], waits: Mapping[int, Wait]) -> list[int]:
+        """Find the waiting partitions whose records others may wait for.
 
         Of all waiting events the earliest never waits for a partition that is complete up to the
         time of its own waiting event: so not all can wait for each other.
         """
-        lagging = {}
-        for entity, delay, of_entity in zip(self._entities, self._delays, marks, strict=True):
-            if delay is not None:
-                complete = self._complete(of_entity)
-                lagging[entity] = [p for p, wait in waits.items() if complete[p] < wait.time]
+        lagging = []
+        for partition, wait in waits.items():
+            complete = [
+                self._complete(of_entity)[partition]
+                for delay, of_entity in zip(self._delays, marks, strict=True)
+                if delay is not None
+            ]
+            if min(complete) < wait.time:
+                lagging.append(partition)
         return lagging
 
     def _complete(self, marks: npt.NDArray[Any]) -> Longs:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import HistoriesLostError
-from features.history.marks import NOT_BEGUN, Mark, are_valid, read_marks
+from features.history.marks import NOT_BEGUN, Mark, read_marks, valid_marks
 from features.history.namespace import Namespace
 from features.history.watermarks import UNKNOWN, LogState
 from features.store.protocol import Hashes, MarkWrite, OnlineStore, ReadResult, ServerRun
@@ -27,51 +27,64 @@ class MarkedHistories:
     Attributes:
         entity: The entity.
         key: Key of the marks.
+        prefix: Prefix of the keys of the histories.
         digest: `Namespace.reach_digest` of the histories.
+        is_own: True if all events of a key are in one partition.
     """
 
     entity: str
     key: bytes
+    prefix: bytes
     digest: str
+    is_own: bool
 
 
 class Marks:
     """Marks of all histories of one namespace.
 
     Attributes:
+        histories: The histories of each entity.
         keys: Key of the marks of each entity.
         read: MARK[P] of each entity, as they were last read.
     """
 
     def __init__(self, plan: WindowPlan, namespace: Namespace) -> None:
-        self._histories = [
+        self.histories = [
             MarkedHistories(
-                entity,
-                namespace.marks_key(entity, layout),
-                namespace.reach_digest(entity, layout),
+                windows.entity,
+                namespace.marks_key(windows.entity, windows.layout.digest),
+                namespace.history_prefix(windows.entity, windows.layout.digest),
+                namespace.reach_digest(windows.entity, windows.layout.digest),
+                windows.own,
             )
-            for entity, layout in plan.layouts.items()
+            for windows in plan.entities
         ]
         self._partitions = namespace.partitions
         self._support = plan.rules.watermark_support
         self.read: list[npt.NDArray[Any]] = []
         self._server = ServerRun("", 0)
-        self.keys = [histories.key for histories in self._histories]
+        self.keys = [histories.key for histories in self.histories]
 
     def take(self, read: ReadResult) -> None:
         """Take the marks that were read for ``keys``."""
         if read.server is not None:
             self._server = read.server
-            self.read = [read_marks(value, self._partitions) for value in read.marks]
+            self.read = [
+                valid_marks(read_marks(value, self._partitions), read.server)
+                for value in read.marks
+            ]
+
+    def of(self, histories: MarkedHistories) -> npt.NDArray[Any]:
+        """MARK[P] of some histories, as it was last read."""
+        return self.read[self.histories.index(histories)]
 
     def missing(self, offsets: Mapping[int, int]) -> list[tuple[MarkedHistories, int]]:
         """Histories and partitions of which some members before these offsets may be missing."""
         partitions = np.fromiter(offsets, np.int64, len(offsets))
         before = np.fromiter(offsets.values(), np.int64, len(offsets))
         lost = []
-        for histories, marks in zip(self._histories, self.read, strict=True):
-            held = marks[partitions]
-            gone = ~are_valid(held, self._server) | (held["reached"] <= before)
+        for histories, marks in zip(self.histories, self.read, strict=True):
+            gone = marks["reached"][partitions] <= before
             lost += [(histories, partition) for partition in partitions[gone].tolist()]
         return lost
 
@@ -87,10 +100,18 @@ class Marks:
     def begin(self, offsets: Mapping[int, int]) -> list[MarkWrite]:
         """Marks of the missing histories, which begin empty at these offsets."""
         return [
-            self._write(histories, partition, None, Mark(at, at, lowest=NOT_BEGUN))
+            self.write(histories, partition, None, Mark(at, at, lowest=NOT_BEGUN))
             for histories, partition in self.missing(offsets)
             for at in [offsets[partition]]
         ]
+
+    def applied(self, ends: Mapping[int, int]) -> tuple[bytes, ...]:
+        """Prefixes of the histories that hold all members before these offsets."""
+        return tuple(
+            histories.prefix
+            for histories, marks in zip(self.histories, self.read, strict=True)
+            if all(marks["reached"][partition] > end for partition, end in ends.items())
+        )
 
     def advance(
         self, before: LogState, after: LogState, ends: Mapping[int, int]
@@ -104,7 +125,7 @@ class Marks:
         """
         scored, reached = before.watermarks(self._support), after.watermarks(self._support)
         writes = []
-        for histories, marks in zip(self._histories, self.read, strict=True):
+        for histories, marks in zip(self.histories, self.read, strict=True):
             for partition, end in ends.items():
                 held = marks[partition]
                 # Behind the micro-batch there may be records that are applied and not yet scored.
@@ -117,9 +138,7 @@ class Marks:
                     scored.get(partition, UNKNOWN),
                     int(held["lowest"]),
                 )
-                writes.append(
-                    self._write(histories, partition, before.offsets[partition] + 1, mark)
-                )
+                writes.append(self.write(histories, partition, before.offsets[partition] + 1, mark))
         return writes
 
     def reaching(self, state: LogState) -> LogState:
@@ -129,7 +148,7 @@ class Marks:
         """
         lowest = {p: dict(times) for p, times in state.lowest.items()}
         counted = {p: dict(counts) for p, counts in state.counted.items()}
-        for histories, marks in zip(self._histories, self.read, strict=True):
+        for histories, marks in zip(self.histories, self.read, strict=True):
             for partition, offset in state.offsets.items():
                 times, digest = lowest.setdefault(partition, {}), histories.digest
                 filled, begin = int(marks["lowest"][partition]), int(marks["begin"][partition])
@@ -144,9 +163,10 @@ class Marks:
             counted={p: counts for p, counts in counted.items() if counts},
         )
 
-    def _write(
+    def write(
         self, histories: MarkedHistories, partition: int, at_least: int | None, mark: Mark
     ) -> MarkWrite:
+        """Write of one mark; ``at_least`` as in `MarkWrite`."""
         return MarkWrite(histories.key, partition, at_least, mark.encode(self._server))
 
 

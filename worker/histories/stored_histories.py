@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,7 +19,9 @@ from features.store.protocol import MarkWrite, OnlineStore, StoreReads, Writes
 from features.windows.plan import WindowPlan
 from schemas.batch import EventBatch
 from worker.consume.topics import InputTopic
+from worker.fill.fill import Progress
 from worker.histories.alignment import Alignment, Wait
+from worker.histories.filling import Ahead, FillSource, HistoryTarget, Restoring
 from worker.histories.marks import MarkedReads, Marks
 from worker.histories.state import StateRequest, claim, source_of
 from worker.process import metrics
@@ -147,8 +149,8 @@ class Histories(Protocol):
         """Namespace of the keys of the histories; None for a store that serves this run alone."""
         ...
 
-    def restore(self, log: LogState) -> LogState:
-        """Begin histories of which members before the checkpoint are missing.
+    def restore(self, log: LogState) -> Generator[Progress, None, LogState]:
+        """Fill histories of which members before the checkpoint are missing, in steps.
 
         Args:
             log: State of the log at the checkpoints of the assigned partitions.
@@ -157,7 +159,9 @@ class Histories(Protocol):
             The state, with the times that the histories reach back to.
 
         Raises:
-            DependencyUnavailableError: The store does not answer.
+            DependencyUnavailableError: The store or the registry does not answer.
+            KafkaException: The brokers do not answer.
+            HistoriesLostError: The store has lost members meanwhile.
             ConfigurationError: A partition is new since the histories began, or as by `open`.
         """
         ...
@@ -172,12 +176,25 @@ class Histories(Protocol):
         """
         ...
 
-    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
+    def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:
         """Read the marks of other partitions again; return the events that still have to wait.
 
+        Records behind waiting events are applied to the histories as far as others may wait for
+        them.
+
+        Args:
+            waits: Waiting events.
+            log: State of the log before them.
+
         Raises:
-            DependencyUnavailableError: The store does not answer.
+            DependencyUnavailableError: The store or the registry does not answer.
+            KafkaException: The brokers do not answer.
+            HistoriesLostError: The store has lost members.
         """
+        ...
+
+    def close(self) -> None:
+        """End what is being filled."""
         ...
 
     def announce(
@@ -216,7 +233,8 @@ class NoHistories:
     def namespace(self) -> Namespace | None:
         return None
 
-    def restore(self, log: LogState) -> LogState:
+    def restore(self, log: LogState) -> Generator[Progress, None, LogState]:
+        yield from ()
         return log
 
     def checked(
@@ -227,8 +245,15 @@ class NoHistories:
     ) -> StoreReads:
         return store
 
-    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:  # noqa: ARG002 - see Histories
+    def still_waiting(
+        self,
+        waits: Mapping[int, Wait],  # noqa: ARG002 - see Histories
+        log: LogState,  # noqa: ARG002
+    ) -> Mapping[int, Wait]:
         return {}
+
+    def close(self) -> None:
+        pass
 
     def announce(
         self,
@@ -255,6 +280,8 @@ class StoredHistories:
         find: Finds the location of the histories of a topic.
         watchdog: Bounds the write and the wait for it; the store's own timeout bounds one answer.
         end_of: As of `Alignment`.
+        source: Reader of the input topic for fills.
+        fills: False if histories begin empty at the checkpoint instead of being filled.
     """
 
     def __init__(
@@ -264,50 +291,85 @@ class StoredHistories:
         find: Callable[[InputTopic], StateLocation],
         watchdog: Watchdog,
         end_of: Callable[[int], int | None],
+        source: FillSource,
+        *,
+        fills: bool,
     ) -> None:
         self._store = store
         self._plan = plan
         self._find = find
         self._watchdog = watchdog
         self._alignment = Alignment(plan, end_of)
+        self._source = source
+        self._fills = fills
         self._written = threading.Event()
         self._written.set()
 
     def open(self, topic: InputTopic) -> None:
         self._topic = topic
         self._location = self._find(topic)
-        self._marks = Marks(self._plan, self._location.namespace)
+        namespace = self._location.namespace
+        self._target = HistoryTarget(
+            self._store,
+            self._plan,
+            namespace,
+            Marks(self._plan, namespace),
+            self._location.expire_ms,
+        )
+        self._ahead = Ahead(self._target, self._source)
 
     def namespace(self) -> Namespace:
         return self._location.namespace
 
-    def restore(self, log: LogState) -> LogState:
+    def restore(self, log: LogState) -> Generator[Progress, None, LogState]:
         self._refuse_new(log.offsets)
-        self._read_marks()
-        if self._marks.missing(log.offsets):
+        self._ahead.close()
+        self._target.read_marks()
+        if self._target.marks.missing(log.offsets):
             # The record of the state may be lost as well, or another worker has begun a new one.
             self.open(self._topic)
-            self._read_marks()
-            self._begin(log.offsets)
-        return self._marks.reaching(log)
+            self._target.read_marks()
+            if not self._fills:
+                self._begin(log.offsets)
+            elif self._target.marks.missing(log.offsets):
+                restoring = Restoring(self._target, self._source, log)
+                yield from restoring.run()
+                log = restoring.state
+            self._target.read_marks()
+        return self._target.marks.reaching(log)
 
     def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
-        return MarkedReads(store, self._marks, self._alignment, batch, log.offsets)
+        return MarkedReads(store, self._target.marks, self._alignment, batch, log.offsets)
 
-    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
-        self._read_marks()
-        return self._alignment.waits(
-            self._marks.read,
+    def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:
+        self._target.read_marks()
+        marks = self._target.marks
+        still = self._alignment.waits(
+            marks.read,
             np.array([wait.time for wait in waits.values()], np.int64),
             np.array([*waits], np.int32),
             np.array([wait.offset for wait in waits.values()], np.int64),
         )
+        for partition in self._alignment.lagging(marks.read, still):
+            self._ahead.apply(partition, log)
+        return still
+
+    def close(self) -> None:
+        self._ahead.close()
 
     def announce(
         self, writes: Writes, before: LogState, after: LogState, ends: Mapping[int, int]
     ) -> HistoryWrites:
         self._written.clear()
-        return HistoryWrites(writes, self._marks.advance(before, after, ends))
+        marks = self._target.marks
+        # What is applied already, ahead of scoring or before a crash, is not appended again.
+        applied = marks.applied(ends)
+        appends = writes.appends
+        if applied:
+            appends = [item for item in appends if not item[0].startswith(applied)]
+        return HistoryWrites(
+            Writes(appends, writes.compactions), marks.advance(before, after, ends)
+        )
 
     def write(self, writes: HistoryWrites) -> None:
         try:
@@ -330,11 +392,8 @@ class StoredHistories:
                 "another store.state, whose histories start empty"
             )
 
-    def _read_marks(self) -> None:
-        self._marks.take(self._store.read_all([], [], self._marks.keys))
-
     def _begin(self, offsets: Mapping[int, int]) -> None:
-        begun = self._marks.missing(offsets)
+        begun = self._target.marks.missing(offsets)
         if not begun:
             return
         log.warning(
@@ -344,8 +403,7 @@ class StoredHistories:
             meaning="the store has no members of earlier events; events are flagged history_short "
             "until the histories reach back far enough",
         )
-        self._store.write_marks(self._marks.begin(offsets), self._location.expire_ms)
-        self._read_marks()
+        self._store.write_marks(self._target.marks.begin(offsets), self._location.expire_ms)
 
     def _write(self, writes: HistoryWrites) -> None:
         expire_ms, members = self._location.expire_ms, writes.members
