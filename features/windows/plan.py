@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import call
 
 import numpy as np
@@ -87,6 +87,15 @@ class WindowPlan:
         return max((plan.back for plan in self.entities), default=self.rules.allowed_lateness)
 
     @property
+    def span(self) -> int:
+        """The distance before the watermark that a fill for later events must know; microseconds.
+
+        A later event sees members up to ``back``. Members that are older by up to ``duplicates``
+        decide which of these are duplicates.
+        """
+        return self.back + self.rules.duplicates
+
+    @property
     def horizons(self) -> Mapping[str, int]:
         """The distance that windows and duplicates look back, by entity; microseconds."""
         return {plan.entity: plan.horizon for plan in self.entities}
@@ -121,9 +130,9 @@ class WindowRequest:
         self.after = log if self._requests else without_histories(log, batch)
         if self._requests:
             self._at, after = locate(batch, log, plan.rules, namespace.partitions)
-            self._short, self.after = find_short(
-                plan.entities, namespace, batch, self._at, log, after
-            )
+            self._short, after = find_short(plan.entities, namespace, batch, self._at, log, after)
+            pairs = log.pairs_at(self._at.first, plan.rules.watermark_support, plan.span)
+            self.after = replace(after, pairs=pairs)
             self._ids = hash_ids(batch.event_id, namespace.key)
 
     def windowed(self, stored: StoredValues, frame: Frame, each: Each = map) -> Windowed:
