@@ -64,12 +64,15 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     return options
 
 
-def make_consumer(kafka: KafkaSettings, on_error: Callable[[KafkaError], None]) -> Consumer:
+def make_consumer(
+    kafka: KafkaSettings, on_error: Callable[[KafkaError], None], **more: Any
+) -> Consumer:
     """Make a consumer that leaves commits and the choice of offsets to the worker.
 
     Args:
         kafka: Settings of the brokers and the group.
         on_error: Called while polling, with errors of the connections.
+        more: Further options, which those of the user replace.
     """
     return _make(
         Consumer,
@@ -78,6 +81,7 @@ def make_consumer(kafka: KafkaSettings, on_error: Callable[[KafkaError], None]) 
             "queued.max.messages.kbytes": 65536,
             "fetch.wait.max.ms": 100,
             "socket.nagle.disable": True,
+            **more,
             **client_options(kafka),
             **kafka.consumer,
             "group.id": kafka.group,
@@ -90,6 +94,17 @@ def make_consumer(kafka: KafkaSettings, on_error: Callable[[KafkaError], None]) 
             "enable.partition.eof": True,
             "error_cb": on_error,
         },
+    )
+
+
+def make_fill_consumer(
+    kafka: KafkaSettings, on_error: Callable[[KafkaError], None]
+) -> Consumer:
+    """Make a consumer for a fill: it reads much at a time, and does not join the group."""
+    return make_consumer(
+        kafka,
+        on_error,
+        **{"max.partition.fetch.bytes": 8 << 20, "queued.min.messages": 200_000},
     )
 
 

@@ -23,8 +23,8 @@ MAX_CATEGORY_VALUES = 10_000
 MAX_FEATURES = 4096
 MAX_ARGUMENTS = 32
 MAX_CAP = 100_000
-MAX_WATERMARK_SUPPORT = 100
-"""The metadata of a committed offset contains that many times, and brokers accept 4,096 bytes of metadata."""
+MAX_WATERMARK_SUPPORT = 20
+"""The metadata of a committed offset contains that many times, and is short whatever they are."""
 KINDS = ("field", "category", "expr", "python", "lookup", "window")
 WINDOW_KEYS = frozenset(
     ("by", "over", "delay", "of", "scale", "where", "include_current", "across", "default")

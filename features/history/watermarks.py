@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from base.arrays import Longs
+from features.history.pairs import Pair, add_pair, is_due, replay_from
 
 UNKNOWN = np.iinfo(np.int64).min
 """Watermark of a partition with too few events; time given to an event that must not affect one."""
@@ -25,18 +26,74 @@ class LogState:
         lowest: Event time that histories reach back to, by `Namespace.reach_digest`.
         counted: Number of those events in histories that have too few events for a `lowest`, by
             `Namespace.reach_digest`.
+        early: Latest event time of those that did not support the watermark. A partition without
+            such events has no entry.
+        pairs: The state at earlier offsets, in their order.
         offsets: Offset of the next record. Known where partitions are read from a topic.
     """
 
     highest: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     lowest: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     counted: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    early: Mapping[int, int] = field(default_factory=dict)
+    pairs: Mapping[int, tuple[Pair, ...]] = field(default_factory=dict)
     offsets: Mapping[int, int] = field(default_factory=dict)
 
     def watermarks(self, support: int) -> dict[int, int]:
         """The ``support``-th highest event time of each partition that has at least that many."""
         reached = ((partition, times[:support]) for partition, times in self.highest.items())
         return {partition: times[-1] for partition, times in reached if len(times) == support}
+
+    def pairs_at(
+        self, first: Mapping[int, int], support: int, span: int
+    ) -> Mapping[int, tuple[Pair, ...]]:
+        """Pairs of all partitions, with those that are due at the first events of a batch.
+
+        Any division of the log into batches gives valid pairs, but not the same ones.
+
+        Args:
+            first: Offset of the first event behind this state, by partition.
+            support: Number of events that support the watermark.
+            span: Longest distance before the watermark that an event may need, in microseconds.
+        """
+        watermarks = self.watermarks(support)
+        due = [
+            partition
+            for partition in first
+            if partition in watermarks
+            and is_due(self.pairs.get(partition, ()), watermarks[partition], span)
+        ]
+        if not due:
+            return self.pairs
+        pairs, needed_time = dict(self.pairs), min(watermarks.values()) - span
+        for partition in due:
+            highest = self.highest[partition]
+            latest = max(highest[0], self.early.get(partition, highest[0]))
+            pair = Pair(first[partition], highest, latest)
+            pairs[partition] = add_pair(pairs.get(partition, ()), pair, needed_time)
+        return pairs
+
+    def replay_from(self, partition: int, needed_time: int) -> tuple[int, LogState] | None:
+        """Find the offset from which a fill puts all needed members into histories.
+
+        Args:
+            partition: Partition to fill.
+            needed_time: Event time from which on members are needed, in microseconds.
+
+        Returns:
+            The offset, and the state of this partition there, without the times that histories
+            reach back to; None if the fill must begin at the start of the log.
+        """
+        pairs = self.pairs.get(partition, ())
+        pair = replay_from(pairs, needed_time)
+        if pair is None:
+            return None
+        state = LogState(
+            {partition: pair.highest},
+            early={partition: pair.latest} if pair.latest > pair.highest[0] else {},
+            pairs={partition: pairs[: pairs.index(pair) + 1]},
+        )
+        return pair.offset, state
 
 
 def enough_to_begin(support: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from features.windows.kernel.structs import NOWHERE, CompiledWindows
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import EventBatch
 
+_NEVER = -(2**62)
+"""Distance in which no duplicates are found."""
 WORTH = 16
 """Minimum number of members that a compaction removes; it must also be the number that stays."""
 
@@ -85,6 +88,21 @@ class EntityWindows:
             self.rules.cap,
             WORTH,
         )
+
+    def joining(self) -> EntityWindows:
+        """The same histories without windows: computed is only which events join them.
+
+        Events are judged as duplicates where all events of a key are in one partition. Of histories
+        that partitions share, each event that is not late becomes a member.
+        """
+        joining = copy(self)
+        joining.windows, joining.labelled, joining.reach = (), False, 0
+        joining.horizon = self.rules.duplicates
+        joining.back = self.rules.allowed_lateness + joining.horizon
+        joining.compiled = joining._compile()
+        if not self.own:
+            joining.compiled = joining.compiled._replace(duplicates=_NEVER)
+        return joining
 
     def request(self, batch: EventBatch, namespace: Namespace) -> HistoryRequest:
         """Build the request for the keys of a batch."""

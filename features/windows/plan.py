@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from operator import call
 
 import numpy as np
@@ -19,7 +20,7 @@ from features.values.hash64 import hash_ids
 from features.windows.coverage import coverage, find_short, without_histories
 from features.windows.engine import EntityComputation, Portion
 from features.windows.entity_windows import EntityWindows
-from features.windows.position import locate
+from features.windows.position import WindowPosition, locate
 from features.windows.window import HistoryRules, Window
 from schemas.batch import EventBatch
 
@@ -57,6 +58,14 @@ class WindowPlan:
             EntityWindows(entity, [w for w in windows if w.entity == entity], rules)
             for entity in dict.fromkeys(window.entity for window in windows)
         )
+        self._whole = self.entities
+
+    def joining(self) -> WindowPlan:
+        """The same histories without windows, whose state of the log is that of the windows."""
+        joining = copy(self)
+        joining.windows = ()
+        joining.entities = tuple(entity.joining() for entity in self.entities)
+        return joining
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -87,6 +96,16 @@ class WindowPlan:
         return max((plan.back for plan in self.entities), default=self.rules.allowed_lateness)
 
     @property
+    def span(self) -> int:
+        """The distance before the watermark that a fill for later events must know; microseconds.
+
+        A later event sees members up to ``back``. Members that are older by up to ``duplicates``
+        decide which of these are duplicates.
+        """
+        back = max((whole.back for whole in self._whole), default=self.rules.allowed_lateness)
+        return back + self.rules.duplicates
+
+    @property
     def horizons(self) -> Mapping[str, int]:
         """The distance that windows and duplicates look back, by entity; microseconds."""
         return {plan.entity: plan.horizon for plan in self.entities}
@@ -95,6 +114,17 @@ class WindowPlan:
     def reaches(self) -> Mapping[str, int]:
         """The length of the longest window, by entity; microseconds."""
         return {plan.entity: plan.reach for plan in self.entities}
+
+    def find_short(
+        self,
+        namespace: Namespace,
+        batch: EventBatch,
+        at: WindowPosition,
+        log: LogState,
+        after: LogState,
+    ) -> tuple[dict[str, npt.NDArray[np.bool_]], LogState]:
+        """Find the events of a batch that are short of history; see `coverage.find_short`."""
+        return find_short(self._whole, namespace, batch, at, log, after)
 
     def coverage(self, log: LogState, namespace: Namespace) -> dict[str, float]:
         """Share of each entity's longest window that its histories reach back, 0 to 1."""
@@ -121,9 +151,9 @@ class WindowRequest:
         self.after = log if self._requests else without_histories(log, batch)
         if self._requests:
             self._at, after = locate(batch, log, plan.rules, namespace.partitions)
-            self._short, self.after = find_short(
-                plan.entities, namespace, batch, self._at, log, after
-            )
+            self._short, after = plan.find_short(namespace, batch, self._at, log, after)
+            pairs = log.pairs_at(self._at.first, plan.rules.watermark_support, plan.span)
+            self.after = replace(after, pairs=pairs)
             self._ids = hash_ids(batch.event_id, namespace.key)
 
     def windowed(self, stored: StoredValues, frame: Frame, each: Each = map) -> Windowed:

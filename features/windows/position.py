@@ -55,13 +55,13 @@ def locate(
 
     Returns:
         The positions of the events; the state of the log behind the batch, without the times that
-        histories reach back to.
+        histories reach back to and without new pairs.
     """
     of, time, support = batch.records.partitions, batch.event_time, rules.watermark_support
     early = early_for_records(batch, rules)
     supporting = time if early is None else np.where(early, UNKNOWN, time)
     before = np.empty(len(batch), np.int64)
-    highest, first = dict(log.highest), {}
+    highest, first, latest_early = dict(log.highest), {}, dict(log.early)
     for partition in np.unique(of).tolist():
         rows = np.flatnonzero(of == partition)
         known = log.highest.get(partition, ())
@@ -69,6 +69,9 @@ def locate(
         if kept:
             highest[partition] = kept
         first[partition] = int(batch.records.offsets[rows].min())
+        if early is not None and early[rows].any():
+            latest = int(time[rows[early[rows]]].max())
+            latest_early[partition] = max(latest, latest_early.get(partition, latest))
     known_before = before != UNKNOWN
     least = np.where(known_before, before - rules.allowed_lateness, UNKNOWN)
     ahead = known_before & (time > before + AHEAD)
@@ -85,7 +88,7 @@ def locate(
             {p: watermarks[p] for p in first if p in watermarks},
             min(watermarks.values(), default=None) if len(watermarks) == partitions else None,
         ),
-        replace(log, highest=highest),
+        replace(log, highest=highest, early=latest_early),
     )
 
 

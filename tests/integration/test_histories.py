@@ -28,6 +28,7 @@ from tests.support.worker_process import read_until, worker
 from tools.checks.examine import examine
 from tools.checks.finding import State
 from tools.embedded.topic_admin import committed_offsets, create_topics
+from worker.consume.offset_metadata import OffsetMetadata
 from worker.histories.record import find_namespace
 from worker.schema_sources import score_schema
 
@@ -140,10 +141,10 @@ def test_a_restart_knows_the_histories_and_how_far_event_time_had_come(
     highest = [(TIME_MS + i * _MINUTE_MS) * 1000 for i in (28, 21, 14)]
     offset, note = ground.checkpoint()
     assert offset >= 5
-    told = json.loads(note or "")
-    assert told["highest_event_times"] == highest
+    told = OffsetMetadata.decode(note or "")
+    assert list(told.highest_event_times) == highest
     # The third of the first five.
-    assert set(told["lowest_event_time"].values()) == {(TIME_MS + 14 * _MINUTE_MS) * 1000}
+    assert set(told.lowest_event_time.values()) == {(TIME_MS + 14 * _MINUTE_MS) * 1000}
     # A customer's event of 14 minutes before the watermark, and another one's of just before.
     ground.send(0, 27, 35)
     with worker(ground.folder):
@@ -216,7 +217,7 @@ def test_lost_histories_are_filled_by_a_worker_of_another_group_that_reads_the_t
         assert numbers(ground.scores(9)) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 8.0]
     # What the other has filled counts as filled.
     _, note = ground.checkpoint()
-    (lowest,) = json.loads(note or "")["lowest_event_time"].values()
+    (lowest,) = OffsetMetadata.decode(note or "").lowest_event_time.values()
     assert lowest == (TIME_MS + 14 * _MINUTE_MS) * 1000
 
 

@@ -47,7 +47,7 @@ class System:
 
     def bind(self, events: Sequence[Event]) -> tuple[EventBatch, set[int]]:
         """The good ones as a batch, and the rows of the others."""
-        decoded = Decoded(_columns(events), {})
+        decoded = Decoded(columns_of(events), {})
         batch, errors = bind(self.feature_set, _records(events), decoded)
         return batch, set(errors)
 
@@ -86,7 +86,7 @@ def _records(events: Sequence[Event]) -> Records:
     )
 
 
-def _columns(events: Sequence[Event]) -> dict[str, Any]:
+def columns_of(events: Sequence[Event]) -> dict[str, Any]:
     def of(name: str) -> list[Any]:
         return [event.values[name] for event in events]
 

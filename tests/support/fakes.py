@@ -107,6 +107,7 @@ class FakeConsumer:
         offset_metadata: Metadata of the committed offsets.
         starts: Partition and offset of each start of reading.
         controls: Number of offsets of control records after the records of a partition.
+        gaps: Partitions and offsets of control records between the records.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class FakeConsumer:
         self.messages: dict[tuple[int, int], FakeMessage] = {}
         self.errors: deque[KafkaError] = deque()
         self.controls: dict[int, int] = {}
+        self.gaps: set[tuple[int, int]] = set()
         self.high: dict[int, int] = {}
         self._ends_told: dict[int, int] = {}
         self._clock = clock or Clock()
@@ -189,6 +191,8 @@ class FakeConsumer:
 
     def _fetch(self) -> FakeMessage | None:
         for partition in sorted(self.positions.keys() - self.paused):
+            while (partition, self.positions[partition]) in self.gaps:
+                self.positions[partition] += 1
             offset = self.positions[partition]
             if offset < self.ends[partition]:
                 self.positions[partition] += 1
@@ -232,6 +236,12 @@ class FakeConsumer:
         end = self.ends[at.partition] + self.controls.get(at.partition, 0)
         high = self.high.get(at.partition, end) if cached else end
         return self.lows.get(at.partition, 0), high
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self._called("assign")
+        self.positions.clear()
+        self._ends_told.clear()
+        self.incremental_assign(partitions)
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self._called("incremental_assign")

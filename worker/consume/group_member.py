@@ -92,8 +92,7 @@ class GroupMember:
 
     def _note_error(self, error: KafkaError) -> None:
         """Take an error of the consumer. Raises DeliveryFatalError if reading cannot go on."""
-        if error.fatal() or error.code() in _UNREADABLE:
-            raise DeliveryFatalError(f"the input topic cannot be read: {error}")
+        require_readable(error)
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - confluent_kafka has no public name for it
             # Retention has overtaken this worker, or the topic is another one: `rewind` finds out.
             self.rewind_needed = True
@@ -107,3 +106,9 @@ class GroupMember:
                 "kafka.group"
             )
             log.error("unable_to_join", reason=self.unable_to_join)
+
+
+def require_readable(error: KafkaError) -> None:
+    """Raise DeliveryFatalError for an error of a consumer after which reading cannot go on."""
+    if error.fatal() or error.code() in _UNREADABLE:
+        raise DeliveryFatalError(f"the input topic cannot be read: {error}")

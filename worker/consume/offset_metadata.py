@@ -1,18 +1,32 @@
-"""Offset metadata: the state of the log behind a committed offset, committed with it as text."""
+"""Offset metadata: the state of the log behind a committed offset, committed with it as text.
+
+The text is JSON with a version, the topic's id, and numbers that are packed so that it stays short
+whatever the feature set. Fields that a version does not know are ignored; a later version is
+refused.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Self
 
+from base.errors import ConfigurationError
+from features.history.pairs import Pair, thinned
 from features.history.watermarks import LogState
+from worker.consume.packed_numbers import pack, unpack
 
-_TOPIC_ID, _HIGHEST, _LOWEST = "topic_id", "highest_event_times", "lowest_event_time"
-_COUNTED = "counted_events"
+MAX_BYTES = 1_000
+"""Upper bound on the text. Brokers refuse 4,096 bytes by default, and operators may allow fewer."""
+VERSION = 1
+
+_VERSION, _TOPIC_ID, _STATE, _PAIRS = "version", "topic_id", "state", "pairs"
+# Fields of metadata without a version.
+_HIGHEST, _LOWEST, _COUNTED = "highest_event_times", "lowest_event_time", "counted_events"
 _HIGHEST_ALONE = "highest_event_time"
-"""Key of the single highest event time in metadata of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +40,17 @@ class OffsetMetadata:
         lowest_event_time: Time that histories reach back to, in microseconds since 1970-01-01 UTC,
             by `Namespace.reach_digest`; empty before they begin.
         counted_events: Number of events of histories that have not begun, as `LogState.counted`.
+        early_event_time: Latest time of the events that did not support the watermark, in
+            microseconds since 1970-01-01 UTC; None without such events.
+        pairs: State at earlier offsets, in their order.
     """
 
     topic_id: str | None = None
     highest_event_times: tuple[int, ...] = ()
     lowest_event_time: Mapping[str, int] = field(default_factory=dict)
     counted_events: Mapping[str, int] = field(default_factory=dict)
+    early_event_time: int | None = None
+    pairs: tuple[Pair, ...] = ()
 
     @classmethod
     def of(cls, topic_id: str, log: LogState, partition: int) -> Self:
@@ -41,53 +60,165 @@ class OffsetMetadata:
             log.highest.get(partition, ()),
             log.lowest.get(partition, {}),
             log.counted.get(partition, {}),
+            log.early.get(partition),
+            log.pairs.get(partition, ()),
         )
 
     def encode(self) -> str:
-        values = {
-            _TOPIC_ID: self.topic_id,
-            _HIGHEST: [*self.highest_event_times] or None,
-            _LOWEST: self.lowest_event_time or None,
-            _COUNTED: self.counted_events or None,
-        }
-        present = {name: value for name, value in values.items() if value is not None}
-        return json.dumps(present) if present else ""
+        """Encode the metadata in at most MAX_BYTES, with fewer pairs where there is no room."""
+        if self == OffsetMetadata():
+            return ""
+        values: dict[str, Any] = {_VERSION: VERSION}
+        if self.topic_id is not None:
+            values[_TOPIC_ID] = self.topic_id
+        if state := self._state():
+            values[_STATE] = pack(state)
+        pairs = self.pairs
+        while True:
+            if pairs:
+                values[_PAIRS] = _packed_pairs(pairs)
+            text = json.dumps(values, separators=(",", ":"))
+            if not pairs or len(text) <= MAX_BYTES:
+                return text
+            pairs = thinned(pairs)
+            del values[_PAIRS]
 
     @classmethod
     def decode(cls, text: str) -> Self:
-        """Decode the text of `encode`; the metadata of other programs is read as empty."""
+        """Decode the text of `encode`; the metadata of other programs is read as empty.
+
+        Raises:
+            ConfigurationError: A later version of the worker has written it.
+        """
         try:
             values = json.loads(text)
         except (ValueError, RecursionError):
             return cls()
         if not isinstance(values, Mapping):
             return cls()
-        return cls(
-            _typed(values, _TOPIC_ID, str),
-            _highest(values),
-            _numbers(values, _LOWEST),
-            _numbers(values, _COUNTED),
-        )
+        topic_id, version = _typed(values, _TOPIC_ID, str), _typed(values, _VERSION, int)
+        if version is None:
+            return cls(
+                topic_id,
+                _highest(values),
+                _numbers(values, _LOWEST),
+                _numbers(values, _COUNTED),
+            )
+        if version > VERSION:
+            raise ConfigurationError(
+                f"kafka.group: the metadata of the group's offsets has version {version}, this "
+                f"worker knows version {VERSION}: a later worker has committed it; run that one or "
+                "a later one, or use another kafka.group"
+            )
+        try:
+            state = _read_state(iter(unpack(values.get(_STATE, ""))))
+            pairs = _read_pairs(iter(unpack(values.get(_PAIRS, ""))))
+        except (LookupError, TypeError, ValueError, StopIteration):
+            return cls(topic_id)
+        return cls(topic_id, *state, pairs)
+
+    def _state(self) -> list[int]:
+        """Numbers of everything but the topic and the pairs; empty if there are none."""
+        highest, early = self.highest_event_times, self.early_event_time
+        if not (highest or self.lowest_event_time or self.counted_events or early is not None):
+            return []
+        base = highest[0] if highest else 0
+        return [
+            *_with_length(_falling(highest, 0)),
+            *_with_length([] if early is None else [early - base]),
+            *_with_digests(self.lowest_event_time, base),
+            *_with_digests(self.counted_events, 0),
+        ]
 
 
 def log_state_of(metadata: Mapping[int, OffsetMetadata]) -> LogState:
     """State of the log, from the offset metadata of its partitions."""
     return LogState(
-        {
-            p: state.highest_event_times
-            for p, state in metadata.items()
-            if state.highest_event_times
-        },
-        {p: state.lowest_event_time for p, state in metadata.items() if state.lowest_event_time},
-        {p: state.counted_events for p, state in metadata.items() if state.counted_events},
+        _present(metadata, lambda state: state.highest_event_times or None),
+        _present(metadata, lambda state: state.lowest_event_time or None),
+        _present(metadata, lambda state: state.counted_events or None),
+        early=_present(metadata, lambda state: state.early_event_time),
+        pairs=_present(metadata, lambda state: state.pairs or None),
     )
 
 
-def _highest(values: Mapping[str, Any]) -> tuple[int, ...]:
-    """Read the highest event times.
+def _present(
+    metadata: Mapping[int, OffsetMetadata], value: Callable[[OffsetMetadata], Any]
+) -> dict[int, Any]:
+    values = ((partition, value(state)) for partition, state in metadata.items())
+    return {partition: given for partition, given in values if given is not None}
 
-    The single time of an earlier version may be that of an event with a wrong clock: it counts as
-    one event for the watermark.
+
+def _falling(numbers: Sequence[int], before: int) -> list[int]:
+    """Differences of descending numbers; the first to ``before``."""
+    if not numbers:
+        return []
+    return [numbers[0] - before, *(higher - lower for higher, lower in pairwise(numbers))]
+
+
+def _with_length(numbers: Sequence[int]) -> list[int]:
+    return [len(numbers), *numbers]
+
+
+def _with_digests(values: Mapping[str, int], base: int) -> list[int]:
+    """Numbers of a mapping by digest, each less ``base``."""
+    items = ((int(digest, 16), number - base) for digest, number in values.items())
+    return [len(values), *(number for item in items for number in item)]
+
+
+@lru_cache(1024)
+def _packed_pairs(pairs: tuple[Pair, ...]) -> str:
+    """Pack pairs, each by its difference to the one before. They seldom change."""
+    numbers, offset, time = list[int](), 0, 0
+    for pair in pairs:
+        numbers += [pair.offset - offset, pair.latest - pair.highest[0]]
+        numbers += _with_length(_falling(pair.highest, time))
+        offset, time = pair.offset, pair.highest[0]
+    return pack(numbers)
+
+
+def _read_state(
+    numbers: Iterator[int],
+) -> tuple[tuple[int, ...], dict[str, int], dict[str, int], int | None]:
+    """Read the numbers of `OffsetMetadata._state`; StopIteration where they end too early."""
+    first = next(numbers, None)
+    if first is None:
+        return (), {}, {}, None
+    highest = _read_falling(numbers, first, 0)
+    base = highest[0] if highest else 0
+    early = next(numbers) + base if next(numbers) else None
+    lowest = {_digest(numbers): next(numbers) + base for _ in range(next(numbers))}
+    counted = {_digest(numbers): next(numbers) for _ in range(next(numbers))}
+    return highest, lowest, counted, early
+
+
+def _read_pairs(numbers: Iterator[int]) -> tuple[Pair, ...]:
+    pairs, offset, time = list[Pair](), 0, 0
+    for rise in numbers:
+        offset += rise
+        above = next(numbers)
+        highest = _read_falling(numbers, next(numbers), time)
+        time = highest[0]
+        pairs.append(Pair(offset, highest, time + above))
+    return tuple(pairs)
+
+
+def _read_falling(numbers: Iterator[int], count: int, before: int) -> tuple[int, ...]:
+    read = list[int]()
+    for _ in range(count):
+        read.append(read[-1] - next(numbers) if read else before + next(numbers))
+    return tuple(read)
+
+
+def _digest(numbers: Iterator[int]) -> str:
+    return f"{next(numbers):012x}"
+
+
+def _highest(values: Mapping[str, Any]) -> tuple[int, ...]:
+    """Read the highest event times of metadata without a version.
+
+    A single time may be that of an event with a wrong clock: it counts as one event for the
+    watermark.
     """
     times = _typed(values, _HIGHEST, list)
     if times is None:

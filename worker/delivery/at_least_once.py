@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from base.errors import BatchAbortedError, DeliveryFatalError, OutcomeUnknownError
-from worker.delivery.checkpoint import Channel, Destination, with_remedy
+from worker.delivery.checkpoint import Channel, Destination, metadata_refused, with_remedy
 from worker.delivery.publish import Outbox, SizeLimits
 from worker.delivery.reports import (
     FAILED_BY_ANOTHER_RECORD,
@@ -91,10 +91,12 @@ class AtLeastOnce:
         except KafkaException as error:
             if error.args[0].code() in NOT_A_MEMBER:
                 raise BatchAbortedError(str(error)) from error
+            if final := metadata_refused(error.args[0]):
+                raise final from error
             raise
         for answer in answers or ():
             if answer.error:
-                raise BatchAbortedError(str(answer.error))
+                raise metadata_refused(answer.error) or BatchAbortedError(str(answer.error))
 
 
 def _raise_failures(failed: Reports) -> None:

@@ -15,6 +15,8 @@ from typing import Protocol
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from base.errors import DeliveryFatalError
+from worker.consume.offset_metadata import MAX_BYTES
 from worker.delivery.publish import Outbox, Publisher, SizeLimits
 from worker.delivery.reports import Reports
 from worker.process.watchdog import Watchdog
@@ -127,6 +129,19 @@ class Destination:
             )
             for partition, offset in outbox.next_offsets.items()
         ]
+
+
+def metadata_refused(reason: KafkaError) -> DeliveryFatalError | None:
+    """Error of brokers that refuse the metadata of offsets; None for any other reason.
+
+    They would refuse it each time.
+    """
+    if reason.code() != KafkaError.OFFSET_METADATA_TOO_LARGE:
+        return None
+    return DeliveryFatalError(
+        f"the brokers refuse the metadata of offsets ({reason.str()}): set "
+        f"offset.metadata.max.bytes of the brokers to {MAX_BYTES:,} or more (their default is 4,096)"
+    )
 
 
 def with_remedy(reason: KafkaError) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from base.errors import BatchAbortedError, DeliveryError, DeliveryFatalError, OutcomeUnknownError
-from worker.delivery.checkpoint import Channel, Destination, with_remedy
+from worker.delivery.checkpoint import Channel, Destination, metadata_refused, with_remedy
 from worker.delivery.producers_in_turn import PRODUCERS, ProducersInTurn
 from worker.delivery.publish import Outbox, SizeLimits
 from worker.delivery.reports import REFUSED_CODES, RecordsRefusedError, Reports
@@ -141,6 +141,8 @@ class ExactlyOnce:
             reason = _cause_of_state(producer, reason)
         if _is_final(reason):
             return self._final("the transaction was refused permanently", reason)
+        if final := metadata_refused(reason):
+            return final
         if reason.code() in REFUSED_CODES or reports.refusals:
             # The abort calls back with the reports that are still missing.
             self._abort(producer)

@@ -130,6 +130,17 @@ alignment_wait_seconds = Gauge(
     "Longest time for which an event of this replica has waited until other partitions are applied.",
     registry=REGISTRY,
 )
+filled_events = Counter(
+    "fraud_worker_filled_events",
+    "Events read again to put them into histories, without scoring them.",
+    registry=REGISTRY,
+)
+fill_remaining = Gauge(
+    "fraud_worker_fill_remaining_records",
+    "Records of a partition that a fill of histories has still to read; no series without a fill.",
+    ["partition"],
+    registry=REGISTRY,
+)
 paused = Gauge(
     "fraud_worker_paused",
     "1 while reading is paused because a dependency is away.",

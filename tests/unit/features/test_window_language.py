@@ -90,7 +90,7 @@ def test_support_of_the_watermark_and_how_far_ahead_may_be_are_declared(tmp_path
         rules = loaded.histories.rules
         assert (rules.watermark_support, rules.max_ahead) == (support, ahead)
         assert loaded.features[-1].fingerprint != plain
-    for wrong in ("watermark_support: 0", "watermark_support: 101", "max_ahead: 0s"):
+    for wrong in ("watermark_support: 0", "watermark_support: 21", "max_ahead: 0s"):
         with pytest.raises(ConfigurationError, match=wrong.partition(":")[0]):
             feature_set(tmp_path, text.replace("history: {", f"history: {{{wrong}, "))
 

@@ -117,8 +117,18 @@ def test_at_least_once_tells_a_refused_commit_from_one_without_an_answer(
 
 def test_at_least_once_notices_one_partition_whose_commit_was_refused() -> None:
     at_least = AtLeast()
-    at_least.consumer.refused_commits[2] = KafkaError.OFFSET_METADATA_TOO_LARGE
+    at_least.consumer.refused_commits[2] = KafkaError.UNKNOWN_TOPIC_OR_PART
     assert type(refusal(at_least.checkpoint)) is BatchAbortedError
+
+
+def test_at_least_once_ends_where_the_brokers_refuse_the_metadata_of_an_offset() -> None:
+    of_all, of_one = AtLeast(), AtLeast()
+    of_all.consumer.fail("commit", kafka_error(KafkaError.OFFSET_METADATA_TOO_LARGE))
+    of_one.consumer.refused_commits[2] = KafkaError.OFFSET_METADATA_TOO_LARGE
+    for at_least in (of_all, of_one):
+        refused = refusal(at_least.checkpoint)
+        assert type(refused) is DeliveryFatalError
+        assert "offset.metadata.max.bytes of the brokers to 1,000" in str(refused)
 
 
 def test_at_least_once_tells_a_record_that_the_client_refuses_from_a_full_queue() -> None:

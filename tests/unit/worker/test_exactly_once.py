@@ -244,6 +244,13 @@ def test_a_commit_without_permission_names_the_remedy(code: int) -> None:
     assert "allow this worker's user" in str(refused)
 
 
+def test_metadata_that_the_brokers_refuse_ends_the_worker_with_the_remedy() -> None:
+    error = kafka_error(KafkaError.OFFSET_METADATA_TOO_LARGE, txn_requires_abort=True)
+    refused, _ = delivered_after("send_offsets_to_transaction", error)
+    assert type(refused) is DeliveryFatalError
+    assert "offset.metadata.max.bytes of the brokers to 1,000" in str(refused)
+
+
 def test_a_call_refused_for_the_state_of_the_transaction_has_the_transactions_own_error() -> None:
     own = kafka_error(KafkaError.TOPIC_AUTHORIZATION_FAILED, txn_requires_abort=True)
 

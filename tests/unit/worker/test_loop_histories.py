@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import threading
 import time
 
@@ -20,6 +19,7 @@ from base.errors import (
 )
 from tests.support.fakes import kafka_error
 from tests.support.loop_harness import AWAY, PATIENCE_S, LoopHarness, first_batches, raising, sample
+from worker.consume.offset_metadata import OffsetMetadata
 from worker.consume.topics import InputTopic
 
 FULL = "the online store at redis://x is out of memory"
@@ -34,7 +34,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def metadata(event_time: int) -> str:
-    return json.dumps({"topic_id": "id-1", "highest_event_times": [event_time]})
+    return OffsetMetadata("id-1", (event_time,)).encode()
 
 
 # what is known of the log

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
@@ -531,30 +530,35 @@ def test_records_that_come_with_the_metadata_of_one_who_never_joined_are_dropped
 # the log's state
 
 
+CARD, SHOP = "c" * 12, "5" * 12
+"""Digests of histories."""
+
+
 def metadata(event_time: int) -> str:
-    return json.dumps({"highest_event_times": [event_time]})
+    return OffsetMetadata(None, (event_time,)).encode()
 
 
 def test_histories_that_another_group_filled_reach_back_as_far_as_its_checkpoints_tell() -> None:
     consumer = FakeConsumer({0: 5, 1: 5, 2: 5}, committed={0: 2, 1: 3})
     consumer.offset_metadata = {
-        0: OffsetMetadata("id-1", (70,), {"h": 50}).encode(),
+        0: OffsetMetadata("id-1", (70,), {CARD: 50}).encode(),
         1: OffsetMetadata("id-1", (80,)).encode(),
     }
     other = [
-        OffsetMetadata("id-1", (), lowest) for lowest in ({"h": 20, "more": 9}, {"h": 60}, {"h": 1})
+        OffsetMetadata("id-1", (), lowest)
+        for lowest in ({CARD: 20, SHOP: 9}, {CARD: 60}, {CARD: 1})
     ]
     inherited = {p: Committed(3, told) for p, told in enumerate(other)}
     poller = poller_on(consumer, inherited=inherited)
     consumer.will_assign(0, 1, 2)
     poller.poll(1, 0.1)
     poller.rewind()
-    assert poller.log_state.lowest == {0: {"h": 20, "more": 9}, 1: {"h": 60}}
+    assert poller.log_state.lowest == {0: {CARD: 20, SHOP: 9}, 1: {CARD: 60}}
     # Past the other's checkpoint, this group has compacted what both had filled.
-    consumer.offset_metadata[0] = OffsetMetadata("id-1", (90,), {"h": 50}).encode()
+    consumer.offset_metadata[0] = OffsetMetadata("id-1", (90,), {CARD: 50}).encode()
     consumer.checkpoints[0] = 4
     poller.rewind()
-    assert poller.log_state.lowest == {0: {"h": 50, "more": 9}, 1: {"h": 60}}
+    assert poller.log_state.lowest == {0: {CARD: 50, SHOP: 9}, 1: {CARD: 60}}
 
 
 def test_a_rewind_brings_the_state_that_the_checkpoints_tell() -> None:
