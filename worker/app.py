@@ -31,12 +31,14 @@ from worker.delivery.delivery import Delivery
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.publish import SizeLimits
 from worker.delivery.reports import Reports
+from worker.fill.source import LogSource
 from worker.histories import Histories, NoHistories, StoredHistories
 from worker.histories.stored_histories import claim_location
 from worker.kafka import (
     TopicLimits,
     make_admin,
     make_consumer,
+    make_fill_consumer,
     make_producer,
     make_transactional_producer,
 )
@@ -231,8 +233,9 @@ def _make_loop(
         before_change=before_change,
         needs_log_state=bool(pipeline.feature_set.histories.windows),
     )
-    histories = _make_histories(pipeline, store, watchdog, poller)
-    stages = make_stages(pipeline, pipeline.decoder(), store, prefix, limits, histories=histories)
+    decoder = pipeline.decoder()
+    histories = _make_histories(pipeline, decoder, store, watchdog, poller)
+    stages = make_stages(pipeline, decoder, store, prefix, limits, histories=histories)
     reloader = Reloader(settings, pipeline.feature_set, stages, pipeline.fingerprints)
     loop = Loop(
         poller,
@@ -288,14 +291,32 @@ def _make_topics(settings: WorkerSettings, health: Health, stack: ExitStack) -> 
 
 
 def _make_histories(
-    pipeline: Pipeline, store: OnlineStore, watchdog: Watchdog, poller: Poller
+    pipeline: Pipeline,
+    decoder: Decoder,
+    store: OnlineStore,
+    watchdog: Watchdog,
+    poller: Poller,
 ) -> Histories:
     if not pipeline.feature_set.histories.windows:
         return NoHistories()
     find = partial(
         claim_location, pipeline.settings, pipeline.feature_set, pipeline.features, store
     )
-    return StoredHistories(store, pipeline.feature_set.histories, find, watchdog, poller.end_of)
+    source = LogSource(
+        poller,
+        pipeline.feature_set,
+        decoder,
+        partial(make_fill_consumer, pipeline.settings.kafka, lambda _: None),
+        pipeline.settings.delivery.broker_timeout_s,
+    )
+    return StoredHistories(
+        store,
+        pipeline.feature_set.histories,
+        find,
+        watchdog,
+        source,
+        fills=pipeline.settings.fill.wait,
+    )
 
 
 def _make_checkpoint(

@@ -44,7 +44,7 @@ HELD = ("mismatches", "lost", "duplicated")
 class Faults:
     """Sequence of faults on one rig, in random order by the seed.
 
-    Each waits until its share of the stream is sent: so that the workers are in the middle of it.
+    A share of the stream is sent before each of them.
     """
 
     def __init__(self, rig: SkewRig, servers: tuple[Kafka, Valkey], faults: int, seed: int) -> None:
@@ -70,18 +70,17 @@ class Faults:
             RuntimeError: A worker ended with an unexpected status.
         """
         shares = len(self._schedule) + 1
-        bounds = [EVENTS * 2 * number // shares for number in range(shares)]
+        bounds = [self._rig.rows * number // shares for number in range(shares + 1)]
         try:
-            self._rig.play(0, bounds[1] if shares > 1 else 2 * EVENTS)
+            self._rig.play(0, bounds[1])
             for name in ("one", "two"):
                 self._fleet.join(name)
             self._recover(STARTUP_S)
             for number, fault in enumerate(self._schedule, 1):
+                self._rig.play(bounds[number], bounds[number + 1])
                 self._tend_for(self._random.uniform(0.0, 2.0))
                 fault()
                 self._recover(RECOVERY_S)
-                last = number == len(self._schedule)
-                self._rig.play(bounds[number], 2 * EVENTS if last else bounds[number + 1])
             self._drain()
         finally:
             self._fleet.end()

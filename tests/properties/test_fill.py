@@ -256,9 +256,7 @@ def many_again(draw: random.Random) -> list[Event]:
         elif earlier and draw.random() < 0.4:
             again = draw.choice(earlier)
         of_card = {"card": f"c{card}"}
-        events.append(
-            Event(0, number, again, time, event.keys | of_card, event.values | of_card)
-        )
+        events.append(Event(0, number, again, time, event.keys | of_card, event.values | of_card))
     return events
 
 

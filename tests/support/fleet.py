@@ -113,7 +113,12 @@ class Worker:
         return reasons
 
     def await_ready(self) -> None:
-        await_that(lambda: not self.not_ready(), READY_S, f"{self.replica} ready", self.tail)
+        await_that(
+            lambda: not self.not_ready(),
+            READY_S,
+            f"{self.replica} ready",
+            lambda: f"{self.not_ready()}; {self.tail()}",
+        )
 
     def events_logged(self) -> list[str]:
         """Names of the events in the replica's log, in order."""

@@ -34,6 +34,7 @@ _DISORDERED, _DUPLICATED = 0.02, 0.005
 _LATEST = timedelta(hours=3)
 _AGAIN = timedelta(hours=30)
 _ANSWER_S = 10.0
+SHOWN = 10
 
 
 class SkewRig:
@@ -48,6 +49,9 @@ class SkewRig:
         events: Number of events.
         servers: Bootstrap address of Kafka, URL of the store.
         seed: Seed of the changes to the stream.
+
+    Attributes:
+        rows: Number of events, those that come again included.
     """
 
     def __init__(
@@ -63,7 +67,9 @@ class SkewRig:
             {t: 1 if r == "dead_letter" else PARTITIONS for r, t in self.topics.items()},
         )
         self._events = folder / "events.parquet"
-        pq.write_table(_disturbed(pq.read_table(source).slice(0, events), seed), self._events)
+        table = _disturbed(pq.read_table(source).slice(0, events), seed)
+        pq.write_table(table, self._events)
+        self.rows = table.num_rows
         self._write_features()
         self.feature_set = load_feature_set(folder / "features.yaml")
         self._build()
@@ -124,44 +130,47 @@ class SkewRig:
         table = pq.read_table(self.folder / "table.parquet")
         built = np.column_stack([table[name].to_numpy() for name in self.feature_set.names])
         flags = [frozenset(row) for row in table["flags"].to_pylist()]
+        places, online, flagged = self._scores()
         rows = self._rows()
-        seen = np.zeros(len(built), np.int64)
-        wrong: list[str] = []
-        mismatches = 0
-        for place, vector, flagged in self._scores():
-            row = rows.get(place)
-            if row is None:
-                raise RuntimeError(f"a score of {place}, where no event was sent")
-            seen[row] += 1
-            names = [
-                f"{name} {vector[column]!r} instead of {built[row, column]!r}"
-                for column, name in enumerate(self.feature_set.names)
-                if vector[column].view(np.int32) != built[row, column].view(np.int32)
-            ]
-            if flagged != flags[row]:
-                names.append(f"flags {sorted(flagged)} instead of {sorted(flags[row])}")
-            if names:
-                mismatches += 1
-                wrong.append(f"partition {place[0]} offset {place[1]}: {', '.join(names)}")
+        of = np.array([rows[place] for place in places], np.int64)
+        seen = np.bincount(of, minlength=len(built))
+        differs = online.view(np.int32) != built[of].view(np.int32)
+        wrong = [
+            score
+            for score, row in enumerate(of.tolist())
+            if differs[score].any() or flagged[score] != flags[row]
+        ]
         return {
             "events": len(built),
-            "mismatches": mismatches,
+            "mismatches": len(wrong),
             "lost": int(np.count_nonzero(seen == 0)),
             "duplicated": int(np.maximum(seen - 1, 0).sum()),
-            "shown": wrong[:10],
+            "shown": [
+                f"partition {places[score][0]} offset {places[score][1]}: flags "
+                f"{sorted(flagged[score])} instead of {sorted(flags[of[score]])}"
+                + "".join(
+                    f", {self.feature_set.names[column]} {online[score, column]:g} instead of "
+                    f"{built[of[score], column]:g}"
+                    for column in np.flatnonzero(differs[score])
+                )
+                for score in wrong[:SHOWN]
+            ],
         }
 
-    def _scores(self) -> Any:
+    def _scores(
+        self,
+    ) -> tuple[list[tuple[int, int]], npt.NDArray[np.float32], list[frozenset[str]]]:
         """Place, vector and flags of each score."""
         schema = fastavro.parse_schema(score_schema())
-        names = self.feature_set.names
+        names, places, vectors, flags = self.feature_set.names, [], [], []
         for messages in read_to_end(self.bootstrap, self.topics["output"]):
             for message in messages:
                 body = io.BytesIO((message.value() or b"")[5:])
                 score: Any = fastavro.schemaless_reader(body, schema, None)
-                vector = np.array([score["vector"][name] for name in names], np.float32)
-                source = score["source"]
-                yield (source["partition"], source["offset"]), vector, frozenset(score["flags"])
+                places.append((score["source"]["partition"], score["source"]["offset"]))
+                vectors.append([score["vector"][name] for name in names])
+                flags.append(frozenset(score["flags"]))
+        return places, np.array(vectors, np.float32).reshape(-1, len(names)), flags
 
     def _rows(self) -> dict[tuple[int, int], int]:
         """Row of the table of each partition and offset."""

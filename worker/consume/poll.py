@@ -22,9 +22,6 @@ from worker.kafka import NOT_A_MEMBER
 
 log = structlog.get_logger(__name__)
 
-# An answer that takes longer is asked for again when the event that waits for it is looked at again.
-_END_S = 1.0
-
 
 class Poller(GroupMember):
     """Consumer of the input topic, as a member of the group.
@@ -72,7 +69,8 @@ class Poller(GroupMember):
         self.log_state = LogState()
 
     @property
-    def _topic(self) -> str:
+    def topic(self) -> str:
+        """Name of the input topic."""
         return self._topics.input.name
 
     def open(self) -> None:
@@ -87,7 +85,7 @@ class Poller(GroupMember):
 
     def subscribe(self) -> None:
         """Join the group, and watch the topics from now on."""
-        self._join(self._topic)
+        self._join(self.topic)
         self._topics.start()
 
     def poll(self, max_events: int, timeout_s: float) -> Polled | None:
@@ -122,7 +120,7 @@ class Poller(GroupMember):
             return None
         if self.rewind_needed:
             return None
-        records = records_of(self._topic, messages)
+        records = records_of(self.topic, messages)
         # Offsets rise within a partition, so the last one of each is its highest.
         last = dict(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
         self._stalled.heard_from(last)
@@ -173,7 +171,7 @@ class Poller(GroupMember):
     def _go_to(self, starts: Mapping[int, int]) -> None:
         """Assign or seek each partition to its start."""
         new = [
-            TopicPartition(self._topic, partition, start)
+            TopicPartition(self.topic, partition, start)
             for partition, start in starts.items()
             if self._starts[partition] is None
         ]
@@ -187,12 +185,12 @@ class Poller(GroupMember):
 
     def _seek(self, partition: int, start: int) -> None:
         try:
-            self._consumer.seek(TopicPartition(self._topic, partition, start))
+            self._consumer.seek(TopicPartition(self.topic, partition, start))
         except KafkaException as error:
             if error.args[0].code() == KafkaError._STATE:  # noqa: SLF001 - confluent_kafka has no public name for it
                 # This happens after an offset out of range; only a new assignment fixes it.
                 raise DeliveryFatalError(
-                    f"the client no longer reads partition {partition} of {self._topic}; restart "
+                    f"the client no longer reads partition {partition} of {self.topic}; restart "
                     "the worker"
                 ) from error
             raise
@@ -218,7 +216,7 @@ class Poller(GroupMember):
 
     def hold(self, offsets: Mapping[int, int]) -> None:
         """Read partitions no further, and go back to these offsets; a rewind releases them."""
-        held = [TopicPartition(self._topic, p, offset) for p, offset in offsets.items()]
+        held = [TopicPartition(self.topic, p, offset) for p, offset in offsets.items()]
         self._consumer.pause(held)
         for partition, offset in offsets.items():
             self._seek(partition, offset)
@@ -228,20 +226,28 @@ class Poller(GroupMember):
     def release(self, partitions: Iterable[int]) -> None:
         """Read on from where `hold` went back to."""
         released = self._held.intersection(partitions)
-        self._consumer.resume([TopicPartition(self._topic, p) for p in sorted(released)])
+        self._consumer.resume([TopicPartition(self.topic, p) for p in sorted(released)])
         self._held -= released
 
-    def end_of(self, partition: int) -> int | None:
-        """End of a partition of the topic behind committed records; None without an answer."""
-        try:
-            at = TopicPartition(self._topic, partition)
-            _, end = self._consumer.get_watermark_offsets(at, timeout=_END_S)
-        except KafkaException:
-            return None
-        return end
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """Offset of the first record of a partition, and its end behind committed records.
+
+        Raises:
+            KafkaException: The brokers do not answer, or refuse.
+        """
+        return self._checkpoints.bounds(partition)
+
+    def checkpoints(self) -> LogState:
+        """State of the log at the group's checkpoints of all partitions of the topic.
+
+        Raises:
+            KafkaException: The brokers do not answer, or refuse.
+        """
+        every = self._checkpoints.committed(range(self._topics.input.partitions))
+        return log_state_of({p: at.metadata for p, at in every.items() if at.offset is not None})
 
     def pause(self) -> None:
-        self._paused = [TopicPartition(self._topic, p) for p in self.partitions]
+        self._paused = [TopicPartition(self.topic, p) for p in self.partitions]
         self._consumer.pause(self._paused)
 
     def resume(self) -> None:
@@ -263,7 +269,7 @@ class Poller(GroupMember):
         """Offsets before the end of each assigned partition, as last heard from the broker."""
         ends = {}
         for partition in self.partitions:
-            at = TopicPartition(self._topic, partition)
+            at = TopicPartition(self.topic, partition)
             _, high = self._consumer.get_watermark_offsets(at, cached=True)
             if high >= 0:
                 ends[partition] = high
@@ -276,7 +282,7 @@ class Poller(GroupMember):
     def brokers_answer(self) -> bool:
         """Return True if the brokers answer within a second."""
         try:
-            self._consumer.list_topics(self._topic, timeout=1.0)
+            self._consumer.list_topics(self.topic, timeout=1.0)
         except KafkaException:
             return False
         return True

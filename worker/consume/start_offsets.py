@@ -142,7 +142,7 @@ class StartOffsets:
         if self.accept_topic != self.topic.topic_id:
             raise DeliveryFatalError(other_topic(self.topic, ids, self.accept_topic))
         foreign = [p for p, at in checkpoints.items() if at.metadata.topic_id in ids]
-        starts = {p: self._bounds(p)[0] for p in foreign}
+        starts = {p: self.bounds(p)[0] for p in foreign}
         log.warning("reading_the_accepted_topic", topic_id=self.topic.topic_id, starts=starts)
         self.commit(starts, OffsetMetadata(self.topic.topic_id))
         return checkpoints | {p: Committed(start, OffsetMetadata()) for p, start in starts.items()}
@@ -159,7 +159,7 @@ class StartOffsets:
             KafkaException: The brokers do not answer, or refuse.
             DeliveryFatalError: Records were lost, or the partition has no place to start from.
         """
-        low, high = self._bounds(partition)
+        low, high = self.bounds(partition)
         start = before if committed is None else committed
         if start is None:
             return self._without_checkpoint(partition, low)
@@ -219,7 +219,7 @@ class StartOffsets:
         return low
 
     def _commit_ends(self) -> None:
-        ends = {p: self._bounds(p)[1] for p in range(self.topic.partitions)}
+        ends = {p: self.bounds(p)[1] for p in range(self.topic.partitions)}
         try:
             self.commit(ends, OffsetMetadata(self.topic.topic_id))
         except KafkaException as error:
@@ -228,7 +228,12 @@ class StartOffsets:
             if error.args[0].code() != KafkaError.UNKNOWN_MEMBER_ID:
                 raise
 
-    def _bounds(self, partition: int) -> tuple[int, int]:
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """Offset of the first record of a partition, and its end behind committed records.
+
+        Raises:
+            KafkaException: The brokers do not answer, or refuse.
+        """
         at = TopicPartition(self.topic.name, partition)
         return self.consumer.get_watermark_offsets(at, timeout=self.timeout_s)
 

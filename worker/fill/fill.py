@@ -26,8 +26,11 @@ STEP_RECORDS = 50_000
 _WAIT_S = 0.1
 _REPORT_EVERY_S = 5.0
 
-Append = Callable[[Appends, Mapping[int, int]], None]
-"""Append members to the store, then note the offset up to which each partition is applied."""
+Append = Callable[[Appends, Mapping[int, int], LogState], None]
+"""Append members to the store, then note the offset up to which each partition is applied.
+
+The last argument is the state of the log behind the members.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +81,7 @@ class Fill:
         histories: Histories to fill.
         reader: Reader of the ranges.
         log_state: State of the log at the begins of the ranges.
+        records: Maximum number of records of a step.
         clock: Returns monotonic seconds.
 
     Attributes:
@@ -91,6 +95,7 @@ class Fill:
         reader: RangeReader,
         log_state: LogState,
         *,
+        records: int = STEP_RECORDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.log_state = log_state
@@ -98,6 +103,7 @@ class Fill:
         self._reader = reader
         self._clock = clock
         self._members = Members(histories.feature_set, histories.namespace)
+        self._step_records = records
         # Records that were read and are not applied yet.
         self._records: Records | None = None
         self._applied = dict(reader.positions)
@@ -106,7 +112,7 @@ class Fill:
         self._started = self._reported = clock()
 
     def step(self, wait_s: float = _WAIT_S) -> Progress:
-        """Apply the next records, at most STEP_RECORDS; wait for them up to ``wait_s`` seconds.
+        """Apply the next records; wait for them up to ``wait_s`` seconds.
 
         After an error, the next step repeats what is not done.
 
@@ -116,7 +122,7 @@ class Fill:
             DeliveryFatalError: The topic cannot be read.
         """
         if self._records is None:
-            self._records = self._reader.read(STEP_RECORDS, wait_s)
+            self._records = self._reader.read(self._step_records, wait_s)
         events = self._apply(self._records)
         self._records = None
         self._events += events
@@ -148,7 +154,7 @@ class Fill:
             if position > max(self._applied[partition], histories.present.get(partition, 0))
         }
         if appends or reached:
-            histories.append(appends, reached)
+            histories.append(appends, reached, state)
         self.log_state, self._applied = state, positions
         return len(batch)
 

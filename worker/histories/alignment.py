@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from confluent_kafka import KafkaException
 
 from base.arrays import Longs
 from features.history.watermarks import UNKNOWN
@@ -55,18 +56,18 @@ class Alignment:
 
     Args:
         plan: Windows of all entities.
-        end_of: Asks the brokers for the end of a partition, as a reader of committed records sees
-            it; None while they do not answer.
+        bounds: Asks the brokers for the begin of a partition and its end, as a reader of committed
+            records sees them; raises KafkaException.
     """
 
-    def __init__(self, plan: WindowPlan, end_of: Callable[[int], int | None]) -> None:
+    def __init__(self, plan: WindowPlan, bounds: Callable[[int], tuple[int, int]]) -> None:
         self._lateness = plan.rules.allowed_lateness
         self._entities = [entity.entity for entity in plan.entities]
         self._delays = [
             min((w.delay for w in entity.windows if w.across is Across.ALIGNED), default=None)
             for entity in plan.entities
         ]
-        self._end_of = end_of
+        self._bounds = bounds
         self._ends: dict[int, int] = {}
 
     def waits(
@@ -134,10 +135,11 @@ class Alignment:
         for partition in np.flatnonzero((complete <= until) & (applied >= 0)).tolist():
             # An end only grows: the brokers are asked again where the known one is reached.
             if applied[partition] >= self._ends.get(partition, 0):
-                end = self._end_of(partition)
-                if end is None:
+                try:
+                    _, self._ends[partition] = self._bounds(partition)
+                except KafkaException:
+                    # The event waits, and is looked at again.
                     continue
-                self._ends[partition] = end
             if applied[partition] >= self._ends[partition]:
                 complete[partition] = _ALL
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -18,8 +18,9 @@ from features.history.namespace import Namespace
 from features.history.watermarks import UNKNOWN, LogState
 from features.store.protocol import OnlineStore
 from features.windows.plan import WindowPlan
-from worker.fill.fill import STEP_RECORDS, Append, Fill, Progress
+from worker.fill.fill import STEP_RECORDS, Fill, Progress
 from worker.fill.ranges import Range
+from worker.fill.source import LogSource
 from worker.histories.marks import MarkedHistories, Marks
 
 log = structlog.get_logger(__name__)
@@ -28,43 +29,6 @@ T = TypeVar("T")
 
 _AHEAD_RECORDS = 2_000
 """Records of a step ahead of scoring: in between, events that need not wait are scored."""
-
-
-class FillSource(Protocol):
-    """Reader of the input topic for fills."""
-
-    def start_of(self, partition: int) -> int:
-        """Offset of the first record of a partition. Raises KafkaException."""
-        ...
-
-    def end_of(self, partition: int) -> int:
-        """End of a partition behind committed records. Raises KafkaException."""
-        ...
-
-    def checkpoints(self) -> LogState:
-        """State of the log at the group's checkpoints of all partitions. Raises KafkaException."""
-        ...
-
-    def begin(
-        self,
-        namespace: Namespace,
-        append: Append,
-        ranges: Mapping[int, Range],
-        state: LogState,
-        present: Mapping[int, int],
-        records: int,
-    ) -> Fill:
-        """Begin a fill.
-
-        Args:
-            namespace: Namespace of the histories.
-            append: Appends members to the store.
-            ranges: Range of each partition.
-            state: State of the log at the begins of the ranges.
-            present: As of `FilledHistories`.
-            records: Maximum number of records in a step.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +87,7 @@ class Restoring:
         state: State of the log at the checkpoints.
     """
 
-    def __init__(self, target: HistoryTarget, source: FillSource, state: LogState) -> None:
+    def __init__(self, target: HistoryTarget, source: LogSource, state: LogState) -> None:
         self._target = target
         self._source = source
         self._state = state
@@ -147,7 +111,7 @@ class Restoring:
             found = self._state.replay_from(partition, needed.get(partition, UNKNOWN))
             if found is None:
                 needed.pop(partition, None)
-                found = source.start_of(partition), LogState()
+                found = source.bounds(partition)[0], LogState()
             begin, state = found
             self._begins[partition] = min(begin, self._state.offsets[partition])
             states.append(state)
@@ -246,7 +210,7 @@ class Ahead:
         source: Reader of the input topic.
     """
 
-    def __init__(self, target: HistoryTarget, source: FillSource) -> None:
+    def __init__(self, target: HistoryTarget, source: LogSource) -> None:
         self._target = target
         self._source = source
         self._fills: dict[int, Fill] = {}
@@ -279,7 +243,7 @@ class Ahead:
     def _begin(self, partition: int, state: LogState) -> Fill:
         target, begin = self._target, state.offsets[partition]
         histories = [one for one in target.marks.histories if not one.is_own]
-        end = self._source.end_of(partition)
+        _, end = self._source.bounds(partition)
         held = [target.marks.of(one)[partition] for one in histories]
         at = min(int(mark["reached"]) - 1 for mark in held)
         support = target.plan.rules.watermark_support

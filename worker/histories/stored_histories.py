@@ -20,8 +20,9 @@ from features.windows.plan import WindowPlan
 from schemas.batch import EventBatch
 from worker.consume.topics import InputTopic
 from worker.fill.fill import Progress
+from worker.fill.source import LogSource
 from worker.histories.alignment import Alignment, Wait
-from worker.histories.filling import Ahead, FillSource, HistoryTarget, Restoring
+from worker.histories.filling import Ahead, HistoryTarget, Restoring
 from worker.histories.marks import MarkedReads, Marks
 from worker.histories.state import StateRequest, claim, source_of
 from worker.process import metrics
@@ -279,7 +280,6 @@ class StoredHistories:
         plan: Windows that read the histories.
         find: Finds the location of the histories of a topic.
         watchdog: Bounds the write and the wait for it; the store's own timeout bounds one answer.
-        end_of: As of `Alignment`.
         source: Reader of the input topic for fills.
         fills: False if histories begin empty at the checkpoint instead of being filled.
     """
@@ -290,8 +290,7 @@ class StoredHistories:
         plan: WindowPlan,
         find: Callable[[InputTopic], StateLocation],
         watchdog: Watchdog,
-        end_of: Callable[[int], int | None],
-        source: FillSource,
+        source: LogSource,
         *,
         fills: bool,
     ) -> None:
@@ -299,7 +298,7 @@ class StoredHistories:
         self._plan = plan
         self._find = find
         self._watchdog = watchdog
-        self._alignment = Alignment(plan, end_of)
+        self._alignment = Alignment(plan, source.bounds)
         self._source = source
         self._fills = fills
         self._written = threading.Event()

@@ -168,6 +168,16 @@ class Windows(Section):
     )
 
 
+class Fill(Section):
+    """Histories that the online store lacks: at a first start, after a loss, with a new window."""
+
+    wait: bool = Field(
+        default=True,
+        description="true: they are filled from the input topic before the first event is scored. "
+        "false: they begin empty, and events are flagged history_short until they are long enough.",
+    )
+
+
 class Http(Section):
     """Metrics and probes."""
 
@@ -222,6 +232,7 @@ class WorkerSettings(BaseSettings):
     model: ModelSettings
     delivery: DeliverySettings = DeliverySettings()
     windows: Windows = Windows()
+    fill: Fill = Fill()
     output: Output = Output()
     http: Http = Http()
     logs: Logs = Logs()

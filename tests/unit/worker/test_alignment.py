@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from features.history.marks import MARK
 from features.history.watermarks import UNKNOWN
 from features.windows.plan import WindowPlan
 from features.windows.window import Across, Aggregate, HistoryRules, Window
+from tests.support.fakes import kafka_error
 from worker.histories import Wait
 from worker.histories.alignment import Alignment
 
@@ -51,13 +53,25 @@ def marks(ends: Sequence[int | None], watermarks: Sequence[int | None]) -> npt.N
     return made
 
 
+def bounds_of(end_of: Callable[[int], int | None]) -> Callable[[int], tuple[int, int]]:
+    """Bounds of partitions; without an end, the brokers do not answer."""
+
+    def bounds(partition: int) -> tuple[int, int]:
+        end = end_of(partition)
+        if end is None:
+            raise kafka_error(KafkaError._TRANSPORT)
+        return 0, end
+
+    return bounds
+
+
 def waits(
     of_entities: Sequence[npt.NDArray[Any]],
     events: Sequence[tuple[int, int]],
     end_of: Callable[[int], int | None] = lambda _: None,
 ) -> dict[int, Wait]:
     """Waits of events, given by partition and time; the offset of an event is its place."""
-    return Alignment(PLAN, end_of).waits(
+    return Alignment(PLAN, bounds_of(end_of)).waits(
         of_entities,
         np.array([time for _, time in events], np.int64),
         np.array([partition for partition, _ in events], np.int32),
@@ -118,7 +132,7 @@ def test_brokers_are_asked_only_for_ends_that_an_event_waits_for() -> None:
         asked.append(partition)
         return 7
 
-    alignment = Alignment(PLAN, end_of)
+    alignment = Alignment(PLAN, bounds_of(end_of))
     own, at = marks([5] * 3, [99] * 3), np.array([0], np.int64)
 
     def waiting(ends: Sequence[int], watermarks: Sequence[int], time: int) -> list[int]:
@@ -141,7 +155,7 @@ def test_brokers_are_asked_only_for_ends_that_an_event_waits_for() -> None:
 @pytest.mark.parametrize("gap", [0, 3, 7, 100])
 def test_of_all_waiting_partitions_one_can_go_on_when_none_lags(gap: int) -> None:
     """After a gap in time in all partitions, each applies records ahead of its own waiting event."""
-    alignment = Alignment(PLAN, lambda _: 10**6)
+    alignment = Alignment(PLAN, lambda _: (0, 10**6))
     held = {p: Wait(0, 100 + gap * p, "shop", 0) for p in range(3)}
     ahead = [int(wait.time) + LATENESS for wait in held.values()]
     shared = marks([5] * 3, ahead)
