@@ -78,7 +78,7 @@ class Faults:
             self._recover(STARTUP_S)
             for number, fault in enumerate(self._schedule, 1):
                 self._rig.play(bounds[number], bounds[number + 1])
-                self._tend_for(self._random.uniform(0.0, 2.0))
+                self._tend_for(self._random.uniform(0.0, 1.0))
                 fault()
                 self._recover(RECOVERY_S)
             self._drain()
@@ -156,11 +156,11 @@ class Faults:
         self.say(f"{name} {self.counts[name]}")
 
     def _recover(self, deadline_s: float) -> None:
-        """Wait until every worker has committed again, or the deadline is over."""
+        """Wait until every worker has committed again, all is scored, or the deadline is over."""
         marks = self._fleet.marks()
         try:
             await_that(
-                lambda: self._fleet.committed_since(marks),
+                lambda: self._fleet.committed_since(marks) or self._rig.lag() == 0,
                 deadline_s,
                 "every worker committed again",
                 lambda: {"before": marks, "now": self._fleet.marks()},

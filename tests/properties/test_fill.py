@@ -63,7 +63,7 @@ class Store:
             for e in entities
         }
 
-    def append(self, appends: Appends, reached: Mapping[int, int]) -> None:
+    def append(self, appends: Appends, reached: Mapping[int, int], _: LogState) -> None:
         if self._failures and self._failures.pop():
             self.take(appends[::2])
             raise DependencyUnavailableError("away")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -22,6 +22,7 @@ from worker.consume.start_offsets import StartOffsets
 from worker.consume.topics import InputTopic
 from worker.delivery.delivery import Delivery
 from worker.delivery.publish import Outbox, SizeLimits
+from worker.fill.fill import Progress
 from worker.histories import HistoryWrites, Wait
 from worker.loop import Loop, Waits
 from worker.process.health import Health
@@ -111,6 +112,7 @@ class Histories:
         restorings: Actions, one of which runs in each restoring.
         waiting: Functions from waiting events to those that still wait, one of which is called in
             each review; without one, none waits any more.
+        fill: Offsets that are left after each step of a fill.
         announced: States of the log before and behind the writes, and the offsets behind them.
         written: Members that were written.
         partitions: Maximum number of partitions.
@@ -123,6 +125,7 @@ class Histories:
         self.waiting: deque[Callable[[Mapping[int, Wait]], Mapping[int, Wait]]] = deque()
         self.announced: list[tuple[LogState, LogState, dict[int, int]]] = []
         self.written: list[bytes] = []
+        self.fill: Iterator[int] = iter(())
         self.partitions = 10
         self._journal = journal
 
@@ -134,20 +137,26 @@ class Histories:
     def namespace(self) -> Namespace | None:
         return None
 
-    def restore(self, log: LogState) -> LogState:
+    def restore(self, log: LogState) -> Generator[Progress, None, LogState]:
         self._journal.append(f"restore {dict(log.offsets)}")
         if max(log.offsets, default=0) >= self.partitions:
             raise ConfigurationError("partitions are new")
         if self.restorings:
             self.restorings.popleft()()
+        for left in self.fill:
+            yield Progress(0, {0: left}, None)
+        self._journal.append("restored")
         return log
 
     def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
         raise AssertionError("enrich reads, not the loop")
 
-    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
+    def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:
         self._journal.append(f"waiting {sorted(waits)}")
         return self.waiting.popleft()(waits) if self.waiting else {}
+
+    def close(self) -> None:
+        self._journal.append("close histories")
 
     def announce(
         self, writes: Writes, before: LogState, after: LogState, ends: Mapping[int, int]

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import EventBatch, Records
 from tests.support.checkpoints import Guards
 from worker.consume.topics import InputTopic, retention_of
-from worker.histories import HistoryWrites, NoHistories, StoredHistories
+from worker.histories import Histories, HistoryWrites, NoHistories, StoredHistories
 from worker.histories.record import (
     find_namespace,
     label_namespace,
@@ -56,6 +57,7 @@ NAMESPACE = Namespace("cards", "fraud", "id-1", 3, bytes(KEY_BYTES))
 RECORD = record_key("cards", "fraud")
 TOPIC = InputTopic("payments", "id-1", 3, 604_800_000)
 COMPACTION = Compaction(b"h:2", b"long prefix", b"kept")
+NO_SOURCE: Any = SimpleNamespace(bounds=None)
 NO_EVENTS = EventBatch(
     Records("payments", [], [], *np.empty((3, 0), np.int64)),
     {},
@@ -96,14 +98,26 @@ def histories_on(
     store: OnlineStore, watchdog: Watchdog | None = None, expire_ms: int | None = 5
 ) -> StoredHistories:
     histories = StoredHistories(
-        store, PLAN, lambda _: StateLocation(NAMESPACE, expire_ms), watchdog or Guards(), no_end
+        store,
+        PLAN,
+        lambda _: StateLocation(NAMESPACE, expire_ms),
+        watchdog or Guards(),
+        NO_SOURCE,
+        fills=False,
     )
     histories.open(TOPIC)
     return histories
 
 
-def no_end(partition: int) -> int | None:
-    """The brokers do not answer."""
+def restore(histories: Histories, log: LogState) -> LogState:
+    """Restore in one go."""
+    steps = histories.restore(log)
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        state: LogState = end.value
+        return state
 
 
 def log_at(offsets: Mapping[int, int], time: int = DAY) -> LogState:
@@ -137,7 +151,7 @@ def test_reads_of_histories_wait_for_announced_writes() -> None:
 
     watchdog = Guards()
     histories = histories_on(Store(slowly), watchdog)
-    histories.restore(log_at({0: 0}))
+    restore(histories, log_at({0: 0}))
     writes = announced(histories, WRITES, 0, 2)
     writing = threading.Thread(target=histories.write, args=(writes,))
 
@@ -176,7 +190,7 @@ def test_a_write_that_fails_is_told_and_no_reader_waits_for_it(
 
     store = Store(fail)
     histories = histories_on(store)
-    histories.restore(log_at({0: 0}))
+    restore(histories, log_at({0: 0}))
     writes = announced(histories, WRITES, 0, 2)
     before = sample("history_bytes_total")
     with pytest.raises(told, match=str(error)):
@@ -195,7 +209,7 @@ def test_a_store_that_is_away_aborts_the_batch_for_certain() -> None:
 def test_a_batch_without_members_writes_its_marks_alone() -> None:
     store, watchdog = Store(), Guards()
     histories = histories_on(store, watchdog)
-    histories.restore(log_at({0: 0}))
+    restore(histories, log_at({0: 0}))
     histories.write(announced(histories, Writes(), 0, 7))
     histories.await_written()
     assert store.appended == []
@@ -208,7 +222,7 @@ def test_a_write_has_its_expiry_and_is_counted() -> None:
     names = ("history_bytes_total", "history_compactions_total")
     before = [sample(name) for name in names]
     histories = histories_on(store, expire_ms=1234)
-    histories.restore(log_at({0: 0}))
+    restore(histories, log_at({0: 0}))
     histories.write(announced(histories, WRITES, 0, 2))
     assert store.appended == [(WRITES.appends, WRITES.compactions, 1234)]
     assert [sample(n) - b for n, b in zip(names, before, strict=True)] == [12.0, 1.0]
@@ -219,16 +233,16 @@ def test_a_write_has_its_expiry_and_is_counted() -> None:
 
 def test_partitions_that_came_later_are_refused() -> None:
     histories = histories_on(MemoryStore())
-    histories.restore(log_at({}))
-    histories.restore(log_at({0: 0, 2: 0}))
+    restore(histories, log_at({}))
+    restore(histories, log_at({0: 0, 2: 0}))
     with pytest.raises(ConfigurationError, match=r"partition 3 is new.*fraud is of 3.*another"):
-        histories.restore(log_at({1: 0, 3: 0}))
+        restore(histories, log_at({1: 0, 3: 0}))
 
 
 def test_without_windows_there_is_nothing_to_find_or_to_wait_for() -> None:
     histories, store, log = NoHistories(), MemoryStore(), log_at({99: 0})
     histories.open(TOPIC)
-    assert histories.restore(log) is log
+    assert restore(histories, log) is log
     assert histories.checked(store, NO_EVENTS, log) is store
     histories.write(histories.announce(WRITES, log, log, {99: 1}))
     histories.await_written()
@@ -241,7 +255,7 @@ def test_without_windows_there_is_nothing_to_find_or_to_wait_for() -> None:
 def begun(store: OnlineStore, log: LogState) -> StoredHistories:
     """Histories that hold all events before the state of the log."""
     histories = histories_on(store)
-    histories.restore(replace(log, offsets=dict.fromkeys(log.offsets, 0)))
+    restore(histories, replace(log, offsets=dict.fromkeys(log.offsets, 0)))
     before = log_at(dict.fromkeys(log.offsets, 0))
     histories.write(histories.announce(WRITES, before, log, log.offsets))
     return histories
@@ -281,7 +295,7 @@ def test_members_ahead_of_the_checkpoint_are_no_loss() -> None:
     store = MemoryStore()
     histories = begun(store, log_at({0: 5}))
     behind = log_at({0: 3})
-    assert histories.restore(behind) == behind
+    assert restore(histories, behind) == behind
     read_at(histories, store, behind)
     # Scored again: the mark stays where it was.
     histories.write(announced(histories, WRITES, 3, 4))
@@ -317,7 +331,7 @@ def test_evicted_keys_are_noticed_although_their_marks_stay(
     if is_lost:
         with pytest.raises(HistoriesLostError, match="has evicted keys"):
             read_at(histories, store, log)
-        histories.restore(log)
+        restore(histories, log)
     read_at(histories, store, log)
 
 
@@ -326,28 +340,28 @@ def test_lost_histories_begin_again_at_the_checkpoint_and_forget_how_far_they_re
     log = replace(log_at({0: 5}), lowest={0: known}, counted={0: {DIGEST: 2}})
     store = MemoryStore()
     histories = begun(store, log)
-    assert histories.restore(log).lowest == {0: known}
+    assert restore(histories, log).lowest == {0: known}
     lose(store, None)
     for _ in range(2):  # also after a crash before the next checkpoint
-        restored = histories_on(store).restore(log)
+        restored = restore(histories_on(store), log)
         assert (restored.lowest, restored.counted) == ({0: {"of another entity": 3}}, {})
     later = replace(log, offsets={0: 6})
     histories = histories_on(store)
-    histories.restore(log)
+    restore(histories, log)
     histories.write(announced(histories, WRITES, 5, 6))
     # A checkpoint behind the begin says how far back they reach.
-    assert histories_on(store).restore(later).lowest == {0: known}
+    assert restore(histories_on(store), later).lowest == {0: known}
 
 
 def test_a_lost_state_is_claimed_again() -> None:
     store, log = MemoryStore(), log_at({0: 5})
     places = iter([replace(NAMESPACE, key=bytes([n] * KEY_BYTES)) for n in range(2)])
     histories = StoredHistories(
-        store, PLAN, lambda _: StateLocation(next(places), 5), Guards(), no_end
+        store, PLAN, lambda _: StateLocation(next(places), 5), Guards(), NO_SOURCE, fills=False
     )
     histories.open(TOPIC)
     first = histories.namespace()
-    histories.restore(log)
+    restore(histories, log)
     assert histories.namespace() != first
     read_at(histories, store, log)
 

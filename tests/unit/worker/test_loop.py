@@ -49,7 +49,7 @@ def test_every_record_is_answered_once_in_its_order_and_the_loop_ends_in_order()
     assert bench.answered == ["0/0", "0/1", "0/2", "0/3", "0/4"]
     assert bench.consumer.checkpoints == {0: 5}
     assert bench.journal[:2] == ["find histories", "open"]
-    assert bench.journal[-1] == "close checkpoint"
+    assert bench.journal[-2:] == ["close checkpoint", "close histories"]
     assert bench.consumer.calls[-1] == "close"
 
 
@@ -682,7 +682,7 @@ def test_after_a_lost_connection_producers_are_replaced_before_their_next_use() 
     lost = KafkaError(KafkaError._TRANSPORT)
     bench.process.then.extend([lambda: None, lambda: bench.loop.on_client_error(lost)])
     bench.run()
-    about = ("process", "write", "find", "restore")
+    about = ("process", "write", "find", "restore", "close histories")
     assert [entry for entry in bench.journal if not entry.startswith(about)] == [
         "open",
         "deliver {0: 2}",

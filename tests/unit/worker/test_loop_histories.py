@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import KafkaError
@@ -224,7 +225,7 @@ def test_a_batch_that_notices_a_loss_is_read_again_after_histories_are_restored(
     first, second = first_batches(2)
     assert bench.process.seen == [first, second, second]
     assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
-    restored = [entry for entry in bench.journal if entry.startswith("restore")]
+    restored = [entry for entry in bench.journal if entry.startswith("restore ")]
     assert restored == ["restore {0: 0}", "restore {0: 2}"]
     assert sample("histories_lost_total") == lost + 1
 
@@ -257,6 +258,59 @@ def test_a_store_that_is_away_delays_the_restoring_and_the_worker_says_so() -> N
     assert not [reason for reason in bench.health.ready() if "store" in reason]
 
 
+def test_a_fill_is_told_and_keeps_the_worker_in_its_group_and_nothing_is_scored_before_its_end() -> (
+    None
+):
+    bench = LoopHarness({0: 2})
+    told: list[list[str]] = []
+
+    def left() -> Iterator[int]:
+        for count in (30_000, 20_000, 1):
+            bench.clock.sleep(0.7)
+            yield count
+            told.append([reason for reason in bench.health.ready() if "filled" in reason])
+            assert bench.consumer.paused == {0}
+
+    bench.histories.fill = left()
+    bench.run()
+    assert told == [
+        [f"histories are filled; {count} offsets are left"] for count in ("30,000", "20,000", "1")
+    ]
+    assert bench.consumer.timeouts.count(0.1) == 1
+    assert bench.answered == ["0/0", "0/1"]
+    assert bench.consumer.paused == set()
+    assert [reason for reason in bench.health.ready() if "filled" in reason] == []
+
+
+def test_a_fill_ends_when_partitions_move_or_the_worker_stops() -> None:
+    bench = LoopHarness({0: 2, 1: 2})
+
+    def moving() -> Iterator[int]:
+        bench.consumer.will_assign(1)
+        for _ in range(100):
+            bench.clock.sleep(2.0)
+            yield 7
+
+    bench.histories.fill = moving()
+    bench.run()
+    restored = [entry for entry in bench.journal if entry.startswith("restore")]
+    assert restored[:2] == ["restore {0: 0}", "restore {0: 0, 1: 0}"]
+    assert restored[-1] == "restored"
+    assert sorted(bench.answered) == ["0/0", "0/1", "1/0", "1/1"]
+
+
+@pytest.mark.parametrize(
+    "error", [HistoriesLostError("flushed"), kafka_error(KafkaError._TRANSPORT)]
+)
+def test_a_fill_that_fails_begins_again(error: Exception) -> None:
+    bench = LoopHarness({0: 2})
+    bench.histories.restorings.append(raising(error))
+    bench.run()
+    restored = [entry for entry in bench.journal if entry.startswith("restore")]
+    assert restored == ["restore {0: 0}", "restore {0: 0}", "restored"]
+    assert bench.answered == ["0/0", "0/1"]
+
+
 def test_partitions_that_move_while_the_store_is_away_are_not_restored() -> None:
     bench = LoopHarness({0: 2, 1: 2})
 
@@ -266,7 +320,7 @@ def test_partitions_that_move_while_the_store_is_away_are_not_restored() -> None
 
     bench.histories.restorings.append(away)
     bench.run()
-    restored = [entry for entry in bench.journal if entry.startswith("restore")]
+    restored = [entry for entry in bench.journal if entry.startswith("restore ")]
     assert restored == ["restore {0: 0}", "restore {0: 0, 1: 0}"]
     assert sorted(bench.answered) == ["0/0", "0/1", "1/0", "1/1"]
 
