@@ -102,6 +102,9 @@ def _plan() -> CompiledWindows:
         200,
         20,
         4,
+        False,
+        20,
+        np.empty(0, np.int64),
     )
 
 

@@ -31,7 +31,7 @@ def compute_windows(
     table: Longs,
     ends: Longs,
     labels: Longs,
-    floor: int,
+    cap: int,
     count: int,
     place: int,
     base: int,
@@ -52,7 +52,8 @@ def compute_windows(
         table: Likewise.
         ends: Likewise.
         labels: Labels of the history.
-        floor: Place of the first member that the cap shows.
+        cap: Maximum number of members at or before the end of each window; NOWHERE if all windows
+            begin at ``ends[2]`` or later.
         count: Number of members.
         place: Place of the event among them.
         base: As in `Events`.
@@ -65,7 +66,7 @@ def compute_windows(
         kind, pair = windows[rows.AGGREGATE, window], windows[rows.PAIR, window]
         value, where = pairs[rows.VALUE, pair], pairs[rows.WHERE, pair]
         first, end, own = span(
-            windows, window, members, ends, floor, count, place, base, duplicate, value, where
+            windows, window, members, ends, cap, count, place, base, duplicate, value, where
         )
         number = counts[pair, end] - counts[pair, first]
         total = sums[pair, end] - sums[pair, first]
@@ -101,7 +102,7 @@ def span(
     window: int,
     members: Longs,
     ends: Longs,
-    floor: int,
+    cap: int,
     count: int,
     place: int,
     base: int,
@@ -112,7 +113,8 @@ def span(
     """Find the places [first, end) within a window.
 
     Windows that begin or end at the same time are often neighbours: ``ends`` has the places of the
-    window before.
+    window before. The windows of a late event end at its own time, but the cap counts from where
+    the window of an event in time ends: members before that may have been removed.
 
     Returns:
         ``first``; ``end``; the place of the event itself within [first, end], or NOWHERE if it
@@ -124,11 +126,21 @@ def span(
         ends[0] = behind(members, rows.TIME, count, base - reach)
     if window == 0 or delay != windows[rows.DELAY, window - 1]:
         ends[1] = behind(members, rows.TIME, count, members[rows.TIME, event] - delay)
-    first = max(floor, ends[0])
+        if cap != NOWHERE:
+            ends[2] = first_shown(members, count, base - delay, cap)
+    first = max(ends[2], ends[0])
     end = max(first, ends[1])
     if windows[rows.CURRENT, window] and not duplicate and is_counted(members, value, where, event):
         return first, end, min(max(place, first), end)
     return first, end, NOWHERE
+
+
+@leaf
+def first_shown(members: Longs, count: int, until: int, cap: int) -> int:
+    """Place of the first of the newest ``cap`` members whose time is at most ``until``."""
+    if count <= cap:
+        return 0
+    return max(0, behind(members, rows.TIME, count, until) - cap)
 
 
 @leaf
