@@ -71,22 +71,22 @@ class ReadsNotItsWrites(MemoryStore):
 class OneMore(System):
     """An event sees one member more than the cap."""
 
-    def load(self, rules: Numbers, across: str) -> FeatureSet:
-        return super().load((*rules[:2], rules[2] + 1, *rules[3:]), across)
+    def load(self, rules: Numbers) -> FeatureSet:
+        return super().load((*rules[:2], rules[2] + 1, *rules[3:]))
 
 
 class HighestIsWatermark(System):
     """One wild event moves the watermark."""
 
-    def load(self, rules: Numbers, across: str) -> FeatureSet:
-        return super().load((*rules[:3], 1, rules[4]), across)
+    def load(self, rules: Numbers) -> FeatureSet:
+        return super().load((*rules[:3], 1, rules[4]))
 
 
 class RecordsAreNotLookedAt(System):
     """However early an event is for its record, it supports the watermark."""
 
-    def load(self, rules: Numbers, across: str) -> FeatureSet:
-        return super().load((*rules[:4], None), across)
+    def load(self, rules: Numbers) -> FeatureSet:
+        return super().load((*rules[:4], None))
 
 
 class AnyPartition(System):
