@@ -48,17 +48,25 @@ def find_repeats(
         size *= 2
     for slot in range(size):
         slots[slot] = NOWHERE
+    # Most ids are of one member. Their rows are filled at once.
     for place in range(count):
-        ident, before = members[rows.EVENT_ID, place], NOWHERE
+        members[row, place] = NOWHERE
+    for index in range(len(filters)):
+        for place in range(count):
+            members[row + 1 + index, place] = 1
+            if filters[index] != NOWHERE:
+                members[row + 1 + index, place] = members[filters[index], place]
+    for place in range(count):
+        ident = members[rows.EVENT_ID, place]
         slot = ident & (size - 1)
         while slots[slot] != NOWHERE:
             if members[rows.EVENT_ID, slots[slot]] == ident:
-                before = slots[slot]
+                members[row, place] = slots[slot]
+                if _is_repeat(members, row, place, duplicates, cap):
+                    mark(members, place, filters, True)
                 break
             slot = (slot + 1) & (size - 1)
         slots[slot] = place
-        members[row, place] = before
-        mark(members, place, filters, _is_repeat(members, row, place, duplicates, cap))
 
 
 @leaf
