@@ -62,7 +62,6 @@ class EntityWindows:
         ]
         distinct = list(dict.fromkeys(pairs))
         wheres = list(dict.fromkeys(where for _, where in distinct))
-        filters = [] if self.own else wheres
         # Rows of shared histories: the kept columns, the member before with the same id, filters.
         row_of_filter = {
             where: where if self.own else rows.KEPT + len(columns) + 1 + index
@@ -86,6 +85,7 @@ class EntityWindows:
                 [
                     [value for value, _ in distinct],
                     [row_of_filter[where] for _, where in distinct],
+                    [where for _, where in distinct],
                 ],
                 np.int64,
             ),
@@ -103,7 +103,6 @@ class EntityWindows:
             WORTH,
             not self.own,
             self.delay,
-            np.array(filters, np.int64),
         )
 
     def request(self, batch: EventBatch, namespace: Namespace) -> HistoryRequest:

@@ -95,7 +95,7 @@ def _plan() -> CompiledWindows:
     return CompiledWindows(
         np.stack([kinds, 300 + 100 * other, 20 * (1 - other), other, other]),
         np.stack([np.full(len(kinds), -1.0), np.full(len(kinds), 100.0)]),
-        np.array([[rows.KEPT, rows.KEPT], [NOWHERE, rows.KEPT + 1]]),
+        np.array([[rows.KEPT, rows.KEPT], [NOWHERE, rows.KEPT + 1], [NOWHERE, rows.KEPT + 1]]),
         np.array([[28, 36], [0, 1]]),
         _MEMBER.itemsize,
         400,
@@ -104,7 +104,6 @@ def _plan() -> CompiledWindows:
         4,
         False,
         20,
-        np.empty(0, np.int64),
     )
 
 

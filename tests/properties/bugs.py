@@ -17,7 +17,7 @@ from features.store.memory import MemoryStore
 from features.store.protocol import Compaction, OnlineStore
 from features.windows import coverage, engine, plan, position
 from features.windows.kernel import loop, rows
-from features.windows.kernel.structs import CompiledWindows, Events
+from features.windows.kernel.structs import NOWHERE, CompiledWindows, Events
 from features.windows.window import Window
 from schemas.batch import EventBatch
 from tests.properties.rich_set import Numbers
@@ -196,9 +196,9 @@ def _ids_of_windows_alone(plan: Any, at: Any) -> Any:
     return oldest
 
 
-def _judge_arrivals(members: Any, oldest: int, count: int, _: int, *rest: Any) -> Any:
+def _judge_arrivals(members: Any, count: int, _: int, *rest: Any) -> Any:
     """Look for the id of an event among all members that came before it."""
-    return _REAL_FIND_ID(members, oldest, count, count, *rest)
+    return _REAL_FIND_ID(members, count, count, *rest)
 
 
 def _newest_of_all(_members: Any, count: int, _until: int, cap: int) -> int:
@@ -215,17 +215,24 @@ def _keep_as_many_as_are_seen(*given: Any) -> Any:
 def _ahead_is_hidden() -> Iterator[None]:
     """Events of no partition see what is stored of the batch and behind it."""
     module = _KERNEL["loop"]
-    read, compute = module.read, module.compute
+    real, compute = module.copy_visible, module.compute
 
     def compute_behind(
         plan: CompiledWindows, stored: Any, labels: Any, events: Events, *rest: Any
     ) -> None:
-        def read_behind(
-            data: Any, begin: int, end: int, size: int, columns: Any, _: Any, members: Any
-        ) -> Any:
-            return read(data, begin, end, size, columns, events.first, members)
+        def copy_behind(source: Any, count: int, partition: int, offset: int, target: Any) -> Any:
+            number = real(source, count, partition, offset, target)
+            if partition == NOWHERE:
+                return number
+            left = [p for p in range(number) if target[rows.OFFSET, p] < first(target, p)]
+            target[:, : len(left)] = target[:, left]
+            return len(left)
 
-        with mock.patch.object(module, "read", read_behind):
+        def first(members: Any, place: int) -> int:
+            partition = members[rows.PARTITION, place]
+            return int(events.first[partition]) if partition < len(events.first) else _NEVER
+
+        with mock.patch.object(module, "copy_visible", copy_behind):
             compute(plan, stored, labels, events, *rest)
 
     with mock.patch.object(engine, "compute", compute_behind):
@@ -319,7 +326,7 @@ BUGS: Mapping[str, Bug] = {
     "no read-your-writes": _over(ReadsNotItsWrites),
     "the cap is off by one": Bug(OneMore),
     "the cap counts members behind a window's end": _in_kernels(
-        ["loop", "aggregates", "shared"], "first_shown", _newest_of_all
+        ["loop", "shared"], "first_shown", _newest_of_all
     ),
     "shared histories are compacted by a partition's own watermark": _patched(
         engine, "_oldest", _own_watermarks

@@ -31,15 +31,17 @@ def compute_windows(
     table: Longs,
     ends: Longs,
     labels: Longs,
-    cap: int,
+    floor: int,
     count: int,
     place: int,
     base: int,
     duplicate: bool,
     values: Floats,
     column: int,
+    begin: int,
+    after: int,
 ) -> None:
-    """Compute all windows of the event in the last column of ``members``.
+    """Compute the windows [begin, after) of the event in the last column of ``members``.
 
     Args:
         windows: As in `CompiledWindows`, like ``numbers`` and ``pairs``.
@@ -52,21 +54,22 @@ def compute_windows(
         table: Likewise.
         ends: Likewise.
         labels: Labels of the history.
-        cap: Maximum number of members at or before the end of each window; NOWHERE if all windows
-            begin at ``ends[2]`` or later.
+        floor: Place of the first member that the cap shows.
         count: Number of members.
         place: Place of the event among them.
         base: As in `Events`.
         duplicate: True if the event counts itself in no window.
         values: As in `Results`.
         column: Column of ``values``.
+        begin: Index of the first window.
+        after: Index behind the last window.
     """
     event, of = members.shape[1] - 1, windows.shape[1]
-    for window in range(of):
+    for window in range(begin, after):
         kind, pair = windows[rows.AGGREGATE, window], windows[rows.PAIR, window]
         value, where = pairs[rows.VALUE, pair], pairs[rows.WHERE, pair]
         first, end, own = span(
-            windows, window, members, ends, cap, count, place, base, duplicate, value, where
+            windows, window, members, ends, floor, count, place, base, duplicate, value, where
         )
         number = counts[pair, end] - counts[pair, first]
         total = sums[pair, end] - sums[pair, first]
@@ -102,7 +105,7 @@ def span(
     window: int,
     members: Longs,
     ends: Longs,
-    cap: int,
+    floor: int,
     count: int,
     place: int,
     base: int,
@@ -113,8 +116,7 @@ def span(
     """Find the places [first, end) within a window.
 
     Windows that begin or end at the same time are often neighbours: ``ends`` has the places of the
-    window before. The windows of a late event end at its own time, but the cap counts from where
-    the window of an event in time ends: members before that may have been removed.
+    window before.
 
     Returns:
         ``first``; ``end``; the place of the event itself within [first, end], or NOWHERE if it
@@ -126,9 +128,7 @@ def span(
         ends[0] = behind(members, rows.TIME, count, base - reach)
     if window == 0 or delay != windows[rows.DELAY, window - 1]:
         ends[1] = behind(members, rows.TIME, count, members[rows.TIME, event] - delay)
-        if cap != NOWHERE:
-            ends[2] = first_shown(members, count, base - delay, cap)
-    first = max(ends[2], ends[0])
+    first = max(floor, ends[0])
     end = max(first, ends[1])
     if windows[rows.CURRENT, window] and not duplicate and is_counted(members, value, where, event):
         return first, end, min(max(place, first), end)

@@ -80,7 +80,7 @@ def compact_members(
 def compact_shared(
     data: Bytes,
     begin: int,
-    all_: int,
+    end: int,
     size: int,
     oldest: Longs,
     cap: int,
@@ -95,11 +95,12 @@ def compact_shared(
     Of the members before which no other will be inserted, and at which no later window ends, the
     newest ``cap`` may be seen; the ``cap`` before each of these decide if it is a repeat. Members
     ahead of the batch stay, as they are newer than all that go. Arguments are those of
-    `compact_members`; ``all_`` is the number of stored members, and ``members`` has each once.
+    `compact_members`, of which ``members`` are all that are stored.
 
     Returns:
         Number of bytes written, NOWHERE if the history stays as it is.
     """
+    all_ = (end - begin) // size
     gone = behind(members, rows.TIME, count, oldest[0])
     gone = max(gone, behind(members, rows.TIME, count, oldest[1]) - 2 * cap)
     if not _is_worth(all_, count - gone, worth):

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from base.arrays import Bytes, Longs
+from base.arrays import Longs
 from base.compiled import compiled, inner, leaf
 from features.windows.kernel import rows
 from features.windows.kernel.aggregates import choose, compute_windows, first_shown, span
-from features.windows.kernel.columns import before, behind
+from features.windows.kernel.columns import behind
 from features.windows.kernel.compaction import compact_labels, compact_members, compact_shared
 from features.windows.kernel.fraud_labels import find_labels, is_fraud, read_labels
 from features.windows.kernel.members import (
@@ -28,10 +28,12 @@ from features.windows.kernel.members import (
     write,
 )
 from features.windows.kernel.shared import (
+    behind_delay,
     copy_visible,
     find_id,
     find_repeats,
     hides,
+    insert_new,
     is_any_ahead,
     mark_behind,
 )
@@ -64,9 +66,36 @@ def compute(
         begin = stored.begins[of]
         end = begin + stored.lengths[of]
         count = read(stored.data, begin, end, plan.size, plan.columns, first, history.members)
-        results.lengths[rows.COMPACTED, of] = _compact(
-            plan, stored, events.first, history.members, count, of, results.compacted
-        )
+        if plan.shared:
+            left = compact_shared(
+                stored.data,
+                begin,
+                end,
+                plan.size,
+                stored.oldest,
+                plan.cap,
+                plan.worth,
+                history.members,
+                count,
+                results.compacted,
+                begin - stored.begins[0],
+            )
+        else:
+            left = compact_members(
+                stored.data,
+                begin,
+                end,
+                plan.size,
+                events.first,
+                stored.oldest,
+                plan.cap,
+                plan.worth,
+                history.members,
+                count,
+                results.compacted,
+                begin - stored.begins[0],
+            )
+        results.lengths[rows.COMPACTED, of] = left
         begin = stored_labels.begins[of]
         end = begin + stored_labels.lengths[of]
         labels = read_labels(stored_labels.data, begin, end)
@@ -79,59 +108,11 @@ def compute(
             results.labels,
             begin - stored_labels.begins[0],
         )
-        find_labels(labels, history.members, 0, count)
-        if plan.shared:
-            _compute_shared(plan, events, results, trace, history, labels, of, count)
-        else:
-            add_up(history.members, history.counts, history.sums, plan.pairs, 0, count)
-            _compute_own(plan, events, results, trace, history, labels, of, count)
-
-
-@inner
-def _compact(
-    plan: CompiledWindows,
-    stored: Stored,
-    first: Longs,
-    members: Longs,
-    count: int,
-    of: int,
-    out: Bytes,
-) -> int:
-    """Write the stored members of one history that stay; return their number of bytes."""
-    begin = stored.begins[of]
-    out_at, all_ = begin - stored.begins[0], stored.lengths[of] // plan.size
-    if plan.shared:
-        return compact_shared(
-            stored.data,
-            begin,
-            all_,
-            plan.size,
-            stored.oldest,
-            plan.cap,
-            plan.worth,
-            members,
-            count,
-            out,
-            out_at,
-        )
-    return compact_members(
-        stored.data,
-        begin,
-        begin + all_ * plan.size,
-        plan.size,
-        first,
-        stored.oldest,
-        plan.cap,
-        plan.worth,
-        members,
-        count,
-        out,
-        out_at,
-    )
+        _compute_events(plan, events, results, trace, history, labels, of, count)
 
 
 @leaf
-def _compute_own(
+def _compute_events(
     plan: CompiledWindows,
     events: Events,
     results: Results,
@@ -141,124 +122,95 @@ def _compute_own(
     of: int,
     count: int,
 ) -> None:
-    """Compute the windows of the events of a history of one partition, and insert them."""
-    members = history.members
+    """Compute the windows of the events of one history, and insert them into its members."""
+    members, all_ = history.members, NOWHERE
     event, at = members.shape[1] - 1, (events.ends[of] - events.ends[0]) * plan.size
     begin = at
-    for index in range(events.ends[of], events.ends[of + 1]):
-        column = events.order[index]
-        copy(events.members, index, members, event)
-        find_labels(labels, members, event, event + 1)
-        base, place = events.base[column], place_of(members, count, event)
-        history.ends[2] = floor = max(0, count - plan.cap)
-        oldest = max(floor, behind(members, rows.TIME, count, base - plan.duplicates))
-        duplicate = has_id(members, oldest, count, event)
-        results.duplicate[column] = duplicate
-        results.capped[column] = floor > 0 and members[rows.TIME, floor - 1] > base - plan.horizon
-        compute_windows(
-            plan.windows,
-            plan.numbers,
-            plan.pairs,
-            members,
-            history.counts,
-            history.sums,
-            history.chosen,
-            history.table,
-            history.ends,
-            labels,
-            NOWHERE,
-            count,
-            place,
-            base,
-            duplicate,
-            results.values,
-            column,
-        )
-        if column == trace.event:
-            _trace(plan, history, labels, NOWHERE, count, place, base, duplicate, trace)
-        if not (events.late[column] or duplicate):
-            insert(members, count, place, event)
-            count += 1
-            add_up(members, history.counts, history.sums, plan.pairs, place, count)
-            write(members, place, plan.columns, results.added, at)
-            at += plan.size
-    results.lengths[rows.ADDED, of] = at - begin
-
-
-@leaf
-def _compute_shared(
-    plan: CompiledWindows,
-    events: Events,
-    results: Results,
-    trace: Trace,
-    history: History,
-    labels: Longs,
-    of: int,
-    count: int,
-) -> None:
-    """Compute the windows of the events of a shared history, and insert them."""
-    members, cap, all_ = history.members, plan.cap, NOWHERE
-    event, at = members.shape[1] - 1, (events.ends[of] - events.ends[0]) * plan.size
-    begin = at
-    if is_any_ahead(members, count, events.first):
-        all_ = count
-        for place in range(count):
-            copy(members, place, history.all, place)
-    else:
-        find_repeats(members, count, plan.filters, plan.duplicates, cap, history.slots)
-        add_up(members, history.counts, history.sums, plan.pairs, 0, count)
+    find_labels(labels, members, 0, count)
+    earlier = rows.KEPT + plan.columns.shape[1]
+    if plan.shared and is_any_ahead(members, count, events.first):
+        all_ = copy_visible(members, count, NOWHERE, 0, history.all)
+    elif plan.shared:
+        find_repeats(members, count, plan.pairs, earlier, plan.duplicates, plan.cap, history.table)
+    add_up(members, history.counts, history.sums, plan.pairs, 0, count)
     for index in range(events.ends[of], events.ends[of + 1]):
         column = events.order[index]
         copy(events.members, index, members, event)
         find_labels(labels, members, event, event + 1)
         if all_ != NOWHERE:
-            count = copy_visible(history.all, all_, event, members)
-            find_repeats(members, count, plan.filters, plan.duplicates, cap, history.slots)
+            partition, offset = members[rows.PARTITION, event], members[rows.OFFSET, event]
+            count = copy_visible(history.all, all_, partition, offset, members)
+            find_repeats(
+                members, count, plan.pairs, earlier, plan.duplicates, plan.cap, history.table
+            )
             add_up(members, history.counts, history.sums, plan.pairs, 0, count)
         base, place = events.base[column], place_of(members, count, event)
-        oldest = max(
-            first_shown(members, count, base - plan.delay, cap),
-            behind(members, rows.TIME, count, base - plan.duplicates),
-        )
-        results.duplicate[column] = find_id(
-            members, oldest, count, place, event, plan.filters, cap
-        )
-        results.capped[column] = hides(plan.windows, members, count, base, cap)
-        # A repeat is marked: its filters leave it out.
-        compute_windows(
-            plan.windows,
-            plan.numbers,
-            plan.pairs,
-            members,
-            history.counts,
-            history.sums,
-            history.chosen,
-            history.table,
-            history.ends,
-            labels,
-            cap,
-            count,
-            place,
-            base,
-            False,
-            results.values,
-            column,
-        )
-        if column == trace.event:
-            _trace(plan, history, labels, cap, count, place, base, False, trace)
-        if events.late[column]:
+        if plan.shared:
+            # It joins in any case: if it is a repeat, its filters leave it out.
+            floor, duplicate = 0, False
+            results.duplicate[column] = find_id(
+                members,
+                count,
+                place,
+                base,
+                plan.delay,
+                plan.duplicates,
+                plan.cap,
+                plan.pairs,
+                earlier,
+            )
+            results.capped[column] = hides(plan.windows, members, count, base, plan.cap)
+        else:
+            floor = max(0, count - plan.cap)
+            oldest = max(floor, behind(members, rows.TIME, count, base - plan.duplicates))
+            duplicate = has_id(members, oldest, count, event)
+            results.duplicate[column] = duplicate
+            results.capped[column] = (
+                floor > 0 and members[rows.TIME, floor - 1] > base - plan.horizon
+            )
+        done, of_windows = 0, plan.windows.shape[1]
+        while done < of_windows:
+            window, done = done, of_windows
+            if plan.shared and count > plan.cap:
+                done = behind_delay(plan.windows, window)
+                until = base - plan.windows[rows.DELAY, window]
+                floor = first_shown(members, count, until, plan.cap)
+            compute_windows(
+                plan.windows,
+                plan.numbers,
+                plan.pairs,
+                members,
+                history.counts,
+                history.sums,
+                history.chosen,
+                history.table,
+                history.ends,
+                labels,
+                floor,
+                count,
+                place,
+                base,
+                duplicate,
+                results.values,
+                column,
+                window,
+                done,
+            )
+            if column == trace.event and window <= trace.window < done:
+                _trace(plan, history, labels, floor, count, place, base, duplicate, trace)
+        if events.late[column] or duplicate:
             continue
         if all_ == NOWHERE:
             insert(members, count, place, event)
             count += 1
-            mark_behind(members, count, place, plan.filters, plan.duplicates, cap)
+            if plan.shared:
+                mark_behind(
+                    members, count, place, plan.pairs, earlier, plan.duplicates, plan.cap
+                )
             add_up(members, history.counts, history.sums, plan.pairs, place, count)
+        elif not insert_new(history.all, all_, members, event):
+            continue
         else:
-            copy(members, event, history.all, event)
-            place = place_of(history.all, all_, event)
-            if place and not before(history.all, rows.MEMBER_KEYS, place - 1, event):
-                continue  # It is stored.
-            insert(history.all, all_, place, event)
             all_ += 1
         write(members, event, plan.columns, results.added, at)
         at += plan.size
@@ -277,16 +229,15 @@ def _scratch(plan: CompiledWindows, stored: Stored, events: Events) -> History:
         slots *= 2
     pairs, height = plan.pairs.shape[1], events.members.shape[0]
     if plan.shared:
-        height += 1 + len(plan.filters)
+        height = plan.pairs[rows.WHERE].max() + 1
     return History(
         np.empty((height, most + 1), np.int64),
         np.empty((height, most + 1 if plan.shared else 1), np.int64),
-        np.empty(slots if plan.shared else 1, np.int64),
         np.zeros((pairs, most + 1), np.int64),
         np.zeros((pairs, most + 1), np.int64),
         np.empty(most + 1, np.int64),
         np.zeros((2, slots), np.int64),
-        np.zeros(3, np.int64),
+        np.zeros(2, np.int64),
     )
 
 
@@ -295,7 +246,7 @@ def _trace(
     plan: CompiledWindows,
     history: History,
     labels: Longs,
-    cap: int,
+    floor: int,
     count: int,
     place: int,
     base: int,
@@ -308,13 +259,10 @@ def _trace(
     time, after = members[rows.TIME, event], base - plan.windows[rows.REACH, window]
     pair = plan.windows[rows.PAIR, window]
     value, where = plan.pairs[rows.VALUE, pair], plan.pairs[rows.WHERE, pair]
-    delay = plan.windows[rows.DELAY, window]
     ends[0] = behind(members, rows.TIME, count, after)
-    ends[1] = behind(members, rows.TIME, count, time - delay)
-    if cap != NOWHERE:
-        ends[2] = first_shown(members, count, base - delay, cap)
+    ends[1] = behind(members, rows.TIME, count, time - plan.windows[rows.DELAY, window])
     first, end, own = span(
-        plan.windows, window, members, ends, cap, count, place, base, duplicate, value, where
+        plan.windows, window, members, ends, floor, count, place, base, duplicate, value, where
     )
     number = choose(members, first, end, own, value, where, history.chosen)
     for index in range(number):

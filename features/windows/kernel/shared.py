@@ -11,7 +11,8 @@ from base.arrays import Longs
 from base.compiled import leaf
 from features.windows.kernel import rows
 from features.windows.kernel.aggregates import first_shown
-from features.windows.kernel.members import comes_again, copy, has_id
+from features.windows.kernel.columns import before, behind
+from features.windows.kernel.members import comes_again, copy, has_id, insert, place_of
 from features.windows.kernel.structs import NOWHERE
 
 
@@ -25,12 +26,19 @@ def is_any_ahead(members: Longs, count: int, first: Longs) -> bool:
 
 
 @leaf
-def copy_visible(source: Longs, count: int, event: int, target: Longs) -> int:
-    """Copy the members that the event in column ``event`` of ``target`` sees; return their number.
+def copy_visible(source: Longs, count: int, partition: int, offset: int, target: Longs) -> int:
+    """Copy the members that an event sees; return their number.
 
     It sees all but those of its own partition that do not stand before it.
+
+    Args:
+        source: Members.
+        count: Number of members.
+        partition: Partition of the event; NOWHERE to copy all members.
+        offset: Offset of the event.
+        target: Columns to fill.
     """
-    partition, offset, number = target[rows.PARTITION, event], target[rows.OFFSET, event], 0
+    number = 0
     for place in range(count):
         if source[rows.PARTITION, place] != partition or source[rows.OFFSET, place] < offset:
             copy(source, place, target, number)
@@ -39,103 +47,155 @@ def copy_visible(source: Longs, count: int, event: int, target: Longs) -> int:
 
 
 @leaf
+def insert_new(target: Longs, count: int, source: Longs, event: int) -> bool:
+    """Insert an event into ``count`` members of ``target``; False if it is among them already."""
+    copy(source, event, target, event)
+    place = place_of(target, count, event)
+    if place and not before(target, rows.MEMBER_KEYS, place - 1, event):
+        return False
+    insert(target, count, place, event)
+    return True
+
+
+@leaf
 def find_repeats(
-    members: Longs, count: int, filters: Longs, duplicates: int, cap: int, slots: Longs
+    members: Longs,
+    count: int,
+    pairs: Longs,
+    earlier: int,
+    duplicates: int,
+    cap: int,
+    table: Longs,
 ) -> None:
-    """Find the latest earlier member with the same id for each member, and mark the repeats."""
-    size, row = 2, members.shape[0] - len(filters) - 1
+    """Find the latest earlier member with the same id for each member, and leave repeats out.
+
+    Args:
+        members: Members of the history.
+        count: Number of members.
+        pairs: As in `CompiledWindows`.
+        earlier: Row of the place of the latest earlier member.
+        duplicates: As in `CompiledWindows`.
+        cap: Likewise.
+        table: As in `History`.
+    """
+    size = 2
     while size < 2 * count:
         size *= 2
     for slot in range(size):
-        slots[slot] = NOWHERE
+        table[0, slot] = NOWHERE
     # Most ids are of one member. Their rows are filled at once.
     for place in range(count):
-        members[row, place] = NOWHERE
-    for index in range(len(filters)):
+        members[earlier, place] = NOWHERE
+    for pair in range(pairs.shape[1]):
+        where, stored = pairs[rows.WHERE, pair], pairs[rows.STORED_WHERE, pair]
         for place in range(count):
-            members[row + 1 + index, place] = 1
-            if filters[index] != NOWHERE:
-                members[row + 1 + index, place] = members[filters[index], place]
+            members[where, place] = 1 if stored == NOWHERE else members[stored, place]
     for place in range(count):
-        ident = members[rows.EVENT_ID, place]
-        slot = ident & (size - 1)
-        while slots[slot] != NOWHERE:
-            if members[rows.EVENT_ID, slots[slot]] == ident:
-                members[row, place] = slots[slot]
-                if _is_repeat(members, row, place, duplicates, cap):
-                    mark(members, place, filters, True)
+        slot = members[rows.EVENT_ID, place] & (size - 1)
+        while table[0, slot] != NOWHERE:
+            other = table[0, slot]
+            if members[rows.EVENT_ID, other] == members[rows.EVENT_ID, place]:
+                members[earlier, place] = other
+                if _is_repeat(members, earlier, place, duplicates, cap):
+                    _mark(members, place, pairs, True)
                 break
             slot = (slot + 1) & (size - 1)
-        slots[slot] = place
+        table[0, slot] = place
 
 
 @leaf
-def _is_repeat(members: Longs, row: int, place: int, duplicates: int, cap: int) -> bool:
-    before = members[row, place]
-    if before == NOWHERE or place - before > cap:
+def _is_repeat(members: Longs, earlier: int, place: int, duplicates: int, cap: int) -> bool:
+    other = members[earlier, place]
+    if other == NOWHERE or place - other > cap:
         return False
-    return members[rows.TIME, place] - members[rows.TIME, before] < duplicates
+    return members[rows.TIME, place] - members[rows.TIME, other] < duplicates
 
 
 @leaf
-def mark(members: Longs, column: int, filters: Longs, repeat: bool) -> None:
+def _mark(members: Longs, column: int, pairs: Longs, repeat: bool) -> None:
     """Set the filters of a member, 0 for a repeat."""
-    row = members.shape[0] - len(filters)
-    for index in range(len(filters)):
-        where = filters[index]
+    for pair in range(pairs.shape[1]):
+        where, stored = pairs[rows.WHERE, pair], pairs[rows.STORED_WHERE, pair]
         if repeat:
-            members[row + index, column] = 0
+            members[where, column] = 0
         else:
-            members[row + index, column] = 1 if where == NOWHERE else members[where, column]
+            members[where, column] = 1 if stored == NOWHERE else members[stored, column]
 
 
 @leaf
 def find_id(
-    members: Longs, oldest: int, count: int, place: int, event: int, filters: Longs, cap: int
+    members: Longs,
+    count: int,
+    place: int,
+    base: int,
+    delay: int,
+    duplicates: int,
+    cap: int,
+    pairs: Longs,
+    earlier: int,
 ) -> bool:
-    """Look for the id of an event, note the latest earlier member that has it, and mark the event.
+    """Look for the id of the event in the last column, and set its filters.
 
     Args:
         members: Members of the history.
-        oldest: Place of the first member that is looked at.
         count: Number of members.
         place: Place of the event among them.
-        event: Column of the event.
-        filters: As in `CompiledWindows`.
-        cap: As in `CompiledWindows`.
+        base: As in `Events`.
+        delay: As in `CompiledWindows`.
+        duplicates: Likewise.
+        cap: Likewise.
+        pairs: Likewise.
+        earlier: As in `find_repeats`.
 
     Returns:
         True if a member of the event's own partition has its id.
     """
-    before, found = NOWHERE, False
+    event, latest, found = members.shape[1] - 1, NOWHERE, False
+    oldest = max(
+        first_shown(members, count, base - delay, cap),
+        behind(members, rows.TIME, count, base - duplicates),
+    )
     if has_id(members, oldest, count, event):
         for other in range(oldest, count):
             if members[rows.EVENT_ID, other] == members[rows.EVENT_ID, event]:
                 found |= members[rows.PARTITION, other] == members[rows.PARTITION, event]
                 if place - cap <= other < place:
-                    before = other
-    members[members.shape[0] - len(filters) - 1, event] = before
-    mark(members, event, filters, before != NOWHERE)
+                    latest = other
+    members[earlier, event] = latest
+    _mark(members, event, pairs, latest != NOWHERE)
     return found
 
 
 @leaf
 def mark_behind(
-    members: Longs, count: int, place: int, filters: Longs, duplicates: int, cap: int
+    members: Longs,
+    count: int,
+    place: int,
+    pairs: Longs,
+    earlier: int,
+    duplicates: int,
+    cap: int,
 ) -> None:
-    """Mark the members behind one that was inserted at ``place``."""
-    row, ident, noted = (
-        members.shape[0] - len(filters) - 1,
-        members[rows.EVENT_ID, place],
-        False,
-    )
+    """Set the filters of the members behind one that was inserted at ``place``."""
+    noted = False
     for later in range(place + 1, count):
-        if members[row, later] >= place:
-            members[row, later] += 1
-        elif not noted and members[rows.EVENT_ID, later] == ident:
-            members[row, later] = place
+        if members[earlier, later] >= place:
+            members[earlier, later] += 1
+        elif not noted and members[rows.EVENT_ID, later] == members[rows.EVENT_ID, place]:
+            members[earlier, later] = place
             noted = True
-        mark(members, later, filters, _is_repeat(members, row, later, duplicates, cap))
+        _mark(members, later, pairs, _is_repeat(members, earlier, later, duplicates, cap))
+
+
+@leaf
+def behind_delay(windows: Longs, first: int) -> int:
+    """Index behind the windows from ``first`` on that have the same delay."""
+    window = first
+    while (
+        window < windows.shape[1] and windows[rows.DELAY, window] == windows[rows.DELAY, first]
+    ):
+        window += 1
+    return window
 
 
 @leaf

@@ -24,7 +24,8 @@ class CompiledWindows(NamedTuple):
             the end of the window; 1 if the event counts itself; index of the pair.
         numbers: float64[2, W]: value of an empty window; divisor that converts kept whole numbers
             to the value's unit.
-        pairs: int64[2, Q], rows of ``History.members`` with value and filter, or NOWHERE.
+        pairs: int64[3, Q], rows of ``History.members`` with value and filter, or NOWHERE. Filters
+            of a shared history leave repeats out: the third row has those that members store.
         columns: int64[2, K]: byte position in a stored member; 1 for a condition of one byte.
         size: Bytes of a stored member.
         horizon: Microseconds back from an event that windows and the search for duplicates use.
@@ -33,9 +34,6 @@ class CompiledWindows(NamedTuple):
         worth: Minimum number of members that a compaction removes.
         shared: True for histories whose members may be of several partitions.
         delay: Longest delay of a window, in microseconds.
-        filters: int64[F], rows of ``History.members`` with the filters of shared histories, or
-            NOWHERE for none; empty if not ``shared``. The filters without repeated ids are in the
-            F last rows of ``History.members``, to which ``pairs`` refer.
     """
 
     windows: Longs
@@ -49,7 +47,6 @@ class CompiledWindows(NamedTuple):
     worth: int
     shared: bool
     delay: int
-    filters: Longs
 
 
 class Stored(NamedTuple):
@@ -144,24 +141,21 @@ class History(NamedTuple):
     Attributes:
         members: int64[KEPT + K, C + 1], the members that an event sees, sorted by MEMBER_KEYS;
             LABEL is the index of the member's first label or NOWHERE, SOURCE the index among the
-            stored members. The last column is the event itself. Shared histories have 1 + F rows
-            more: the place of the member before with the same event id, or NOWHERE; and filters, 0
-            for a repeated id.
+            stored members. The last column is the event itself. Shared histories have more rows:
+            the place of the member before with the same event id, or NOWHERE, and filters.
         all: int64[the same], members of a shared history with those ahead of the batch, which some
             events see; int64[R, 1] for others.
-        slots: int64[T], hash table of event ids of a shared history.
         counts: int64[Q, C + 1], members before each place that count.
         sums: int64[Q, C + 1], sums of their values.
         chosen: int64[C + 1], columns of the members that a window counts.
         table: int64[2, T], hash table of distinct values: a slot is taken if its second row holds
-            the ticket of the present search.
-        ends: int64[3], places of the first member within a window's time, of the first behind it,
-            and of the first that the cap shows.
+            the ticket of the present search. A search for repeats takes the first row alone.
+        ends: int64[2], places of the first member within a window's time, and of the first behind
+            it.
     """
 
     members: Longs
     all: Longs
-    slots: Longs
     counts: Longs
     sums: Longs
     chosen: Longs
