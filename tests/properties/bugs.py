@@ -31,7 +31,7 @@ _KERNEL = interpreted("features.windows")
 _REAL_COMPACT = _KERNEL["loop"].compact_members
 _REAL_COMPACT_SHARED = _KERNEL["loop"].compact_shared
 _REAL_FIND_ID = _KERNEL["loop"].find_id
-_REAL_OLDEST = engine._oldest  # noqa: SLF001
+_REAL_OLDEST = engine._oldest
 _REAL_IS_FRAUD = _KERNEL["aggregates"].is_fraud
 _NEVER = np.iinfo(np.int64).max
 
@@ -213,24 +213,25 @@ def _keep_as_many_as_are_seen(*given: Any) -> Any:
 
 @contextmanager
 def _ahead_is_hidden() -> Iterator[None]:
-    """Events of no partition see what is stored of the batch and behind it."""
+    """Events of no partition see what is stored of those of the batch, behind the batch."""
     module = _KERNEL["loop"]
     real, compute = module.copy_visible, module.compute
 
     def compute_behind(
         plan: CompiledWindows, stored: Any, labels: Any, events: Events, *rest: Any
     ) -> None:
+        last = dict[int, int]()
+        for partition, offset in events.members[[rows.PARTITION, rows.OFFSET]].T.tolist():
+            last[partition] = max(offset, last.get(partition, offset))
+
         def copy_behind(source: Any, count: int, partition: int, offset: int, target: Any) -> Any:
             number = real(source, count, partition, offset, target)
             if partition == NOWHERE:
                 return number
-            left = [p for p in range(number) if target[rows.OFFSET, p] < first(target, p)]
+            places = target[[rows.PARTITION, rows.OFFSET], :number].T.tolist()
+            left = [place for place, (p, o) in enumerate(places) if o <= last.get(p, o)]
             target[:, : len(left)] = target[:, left]
             return len(left)
-
-        def first(members: Any, place: int) -> int:
-            partition = members[rows.PARTITION, place]
-            return int(events.first[partition]) if partition < len(events.first) else _NEVER
 
         with mock.patch.object(module, "copy_visible", copy_behind):
             compute(plan, stored, labels, events, *rest)

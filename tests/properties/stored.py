@@ -98,7 +98,9 @@ class Stored:
         hidden = settled[: -2 * rules.cap]
         for place in dropped:
             if self._events[place].time > lowest - rules.back(of[0]) and place not in hidden:
-                raise DisagreementError(f"compaction of {of} drops {place} of {settled}, with {log}")
+                raise DisagreementError(
+                    f"compaction of {of} drops {place} of {settled}, with {log}"
+                )
 
     def append(self, writes: Writes, members: Mapping[Of, list[Event]]) -> int:
         """Writes them. How many compactions came too late: the history was another by then."""

@@ -97,7 +97,7 @@ def find_repeats(
             if members[rows.EVENT_ID, other] == members[rows.EVENT_ID, place]:
                 members[earlier, place] = other
                 if _is_repeat(members, earlier, place, duplicates, cap):
-                    _mark(members, place, pairs, True)
+                    _mark(members, place, pairs, repeat=True)
                 break
             slot = (slot + 1) & (size - 1)
         table[0, slot] = place
@@ -191,9 +191,7 @@ def mark_behind(
 def behind_delay(windows: Longs, first: int) -> int:
     """Index behind the windows from ``first`` on that have the same delay."""
     window = first
-    while (
-        window < windows.shape[1] and windows[rows.DELAY, window] == windows[rows.DELAY, first]
-    ):
+    while window < windows.shape[1] and windows[rows.DELAY, window] == windows[rows.DELAY, first]:
         window += 1
     return window
 
