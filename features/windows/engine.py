@@ -43,7 +43,8 @@ class EntityComputation:
 
     Attributes:
         values: float64[W, N], filled by the portions.
-        duplicate: bool[N], events whose id is already in their history; likewise.
+        duplicate: bool[N], events whose id is already in their history, of a shared one among the
+            members of their own partition; likewise.
         capped: bool[N], events for which the cap hides a member within the horizon; likewise.
     """
 
@@ -203,10 +204,16 @@ def _cut(data: Bytes, begins: Longs, lengths: Longs) -> list[tuple[int, bytes]]:
 
 
 def _oldest(plan: EntityWindows, at: WindowPosition) -> Longs:
-    """Time that no event at or after the batch reaches back to, by partition.
+    """Times that no event at or after the batch reaches back to, as in `Stored`.
 
-    UNKNOWN for a partition that is not in the batch, as its watermark is not known here.
+    UNKNOWN for a partition that is not in the batch, as its watermark is not known here. Shared
+    histories have bounds for the members of all partitions.
     """
+    if not plan.own:
+        if at.least is None:
+            return np.full(2, UNKNOWN)
+        settled = at.least - plan.rules.allowed_lateness - plan.delay - 1
+        return np.array([at.least - plan.back, settled])
     oldest = np.full(max(at.reached, default=0) + 1, UNKNOWN)
     for partition, reached in at.reached.items():
         oldest[partition] = reached - plan.back

@@ -29,10 +29,13 @@ class EntityWindows:
 
     Attributes:
         reach: Length of its longest window, delay included, in microseconds.
-        horizon: Distance back from an event that its windows and the search for duplicates use, in
-            microseconds.
+        horizon: Distance back from an event of the members that its windows and the search for
+            duplicates depend on, in microseconds. Members of a shared history are judged when they
+            are read, by those before them: the oldest one of a window by others that are older by
+            `duplicates`.
         back: Distance before the watermark that a later event may see, in microseconds.
-        own: True if all events of a key are in one partition.
+        own: True if all events of a key are in one partition; the histories of others are shared.
+        delay: Longest delay of its windows, in microseconds.
         labelled: True if a window counts frauds.
         compiled: The windows in the form that the compiled loop reads.
     """
@@ -44,9 +47,12 @@ class EntityWindows:
         kept = [column for w in windows for column in (w.value, w.where) if column is not None]
         self.layout = Layout.of(kept)
         self.reach = max(window.reach for window in windows)
-        self.horizon = max(rules.duplicates, self.reach)
-        self.back = rules.allowed_lateness + self.horizon
         self.own = all(window.across is Across.OWN for window in windows)
+        self.delay = max(window.delay for window in windows)
+        self.horizon = (
+            max(rules.duplicates, self.reach) if self.own else rules.duplicates + self.reach
+        )
+        self.back = rules.allowed_lateness + self.horizon
         self.labelled = any(w.aggregate is Aggregate.FRAUD_SHARE for w in windows)
         self.compiled = self._compile()
 
@@ -58,6 +64,12 @@ class EntityWindows:
             for w in windows
         ]
         distinct = list(dict.fromkeys(pairs))
+        wheres = list(dict.fromkeys(where for _, where in distinct))
+        # Rows of shared histories: the kept columns, the member before with the same id, filters.
+        row_of_filter = {
+            where: where if self.own else rows.KEPT + len(columns) + 1 + index
+            for index, where in enumerate(wheres)
+        }
         kinds = list(Aggregate)
         fields: Mapping[str, Any] = self.layout.dtype.fields or {}
         return CompiledWindows(
@@ -73,7 +85,12 @@ class EntityWindows:
             ),
             np.array([[w.default for w in windows], [w.unit for w in windows]], np.float64),
             np.array(
-                [[value for value, _ in distinct], [where for _, where in distinct]], np.int64
+                [
+                    [value for value, _ in distinct],
+                    [row_of_filter[where] for _, where in distinct],
+                    [where for _, where in distinct],
+                ],
+                np.int64,
             ),
             np.array(
                 [
@@ -87,6 +104,8 @@ class EntityWindows:
             self.rules.duplicates,
             self.rules.cap,
             WORTH,
+            not self.own,
+            self.delay,
         )
 
     def joining(self) -> EntityWindows:

@@ -21,7 +21,7 @@ from features.windows.kernel.structs import (
 )
 from features.windows.window import Aggregate
 
-_EXPECTED = "2c5bbfe2dc5b8c304e917633bc37227595ce4530abc4af00f789638d095c6556"
+_EXPECTED = "4470faf1c96ca44e9b772192fe74b7040c4ab0f01c4c0776df5c54a5ad305e51"
 _MEMBER = np.dtype(
     [
         ("partition", "<i4"),
@@ -45,7 +45,23 @@ def prove_windows() -> None:
 
 
 def golden_results() -> bytes:
-    """Results for two histories with late, repeated and unsorted members, and all aggregates."""
+    """Results for histories with late, repeated and unsorted members, and all aggregates.
+
+    They are histories of one partition, and shared ones with and without members ahead.
+    """
+    own, shared = _plan(shared=False), _plan(shared=True)
+    oldest, ahead = np.array([700, 600]), np.array([40, 45])
+    return b"".join(
+        [
+            _results(own, oldest, ahead),
+            _results(shared, np.array([560, 580]), ahead),
+            _results(shared, np.array([560, 580]), np.array([60, 61])),
+        ]
+    )
+
+
+def _results(plan: CompiledWindows, oldest: Longs, first: Longs) -> bytes:
+    """Results for two histories."""
     stored = np.zeros(_MEMBERS, _MEMBER)
     stored["partition"] = _spread(_MEMBERS, 7, 2)
     stored["offset"] = _spread(_MEMBERS, 11, 50)
@@ -62,7 +78,6 @@ def golden_results() -> bytes:
     labels["label_time"] = _spread(_LABELS, 37, 900)
     labels["fraud"] = _spread(_LABELS, 41, 2) > 0
     half, zero = np.array([0, 1, 2]), np.zeros(1, np.int64)
-    plan = _plan()
     results = Results(
         np.zeros((plan.windows.shape[1], _EVENTS)),
         np.zeros(_EVENTS, np.bool_),
@@ -74,9 +89,9 @@ def golden_results() -> bytes:
     )
     compute(
         plan,
-        _stored(stored, half, np.array([700, 600])),
+        _stored(stored, half, oldest),
         _stored(labels, half, np.array([500, 0])),
-        _events(half),
+        _events(half, first),
         results,
         Trace(NOWHERE, 0, np.empty((6, 0), np.int64), zero),
     )
@@ -88,20 +103,28 @@ def _spread(count: int, step: int, below: int) -> Longs:
     return np.arange(1, count + 1) ** 3 * step % 10_007 % below
 
 
-def _plan() -> CompiledWindows:
+def _plan(*, shared: bool) -> CompiledWindows:
     """All aggregates without a filter and without the event, and with both."""
     kinds = np.arange(len(Aggregate)).repeat(2)
     other = kinds * 0 + np.arange(len(kinds)) % 2
     return CompiledWindows(
         np.stack([kinds, 300 + 100 * other, 20 * (1 - other), other, other]),
         np.stack([np.full(len(kinds), -1.0), np.full(len(kinds), 100.0)]),
-        np.array([[rows.KEPT, rows.KEPT], [NOWHERE, rows.KEPT + 1]]),
+        np.array(
+            [
+                [rows.KEPT, rows.KEPT],
+                [rows.KEPT + 3, rows.KEPT + 4] if shared else [NOWHERE, rows.KEPT + 1],
+                [NOWHERE, rows.KEPT + 1],
+            ]
+        ),
         np.array([[28, 36], [0, 1]]),
         _MEMBER.itemsize,
         400,
         200,
         20,
         4,
+        shared,
+        20,
     )
 
 
@@ -113,7 +136,7 @@ def _stored(items: npt.NDArray[np.void], half: Longs, oldest: Longs) -> Stored:
     )
 
 
-def _events(half: Longs) -> Events:
+def _events(half: Longs, first: Longs) -> Events:
     members = np.zeros((rows.KEPT + 2, _EVENTS), np.int64)
     times = 500 + _spread(_EVENTS, 43, 500)
     known = times, np.arange(_EVENTS) % 2, 60 + np.arange(_EVENTS), _spread(_EVENTS, 47, 40)
@@ -127,5 +150,5 @@ def _events(half: Longs) -> Events:
         members[:, order],
         np.maximum(times, 600),
         late,
-        np.array([40, 45]),
+        first,
     )

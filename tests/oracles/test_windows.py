@@ -22,6 +22,7 @@ from tests.oracles.windows import (
     counted,
     float32,
     serial,
+    shared_history,
     units,
     value,
     visible_history,
@@ -143,6 +144,71 @@ def test_ties_stand_by_partition_then_offset() -> None:
     ]
     found = sight(event(8, 100), *members)
     assert [m.place for m in found.members] == [(0, 4), (0, 5), (1, 1)]
+
+
+# --- shared histories
+
+
+SHARED = replace(RULES, shared={"card": [(0, 100), (20, 60)]})
+
+
+def shared_sight(x: Event, *members: Event, past: PartitionState = NOTHING) -> VisibleHistory:
+    return shared_history(SHARED, "card", x, past, members)
+
+
+def test_an_event_sees_other_partitions_whole_and_its_own_before_itself() -> None:
+    own = [event(3, 100), event(5, 90), event(6, 95)]
+    others = [event(1, 99, partition=1), event(9, 500, partition=2)]
+    found = shared_sight(event(5, 90), *own, *others)
+    assert [m.place for m in found.members] == [(1, 1), (0, 3), (2, 9)]
+
+
+def test_a_repeat_is_behind_a_younger_one_of_the_same_id_whichever_came_first() -> None:
+    members = [event(7, 100, id="a"), event(1, 140, partition=1, id="a"), event(8, 190, id="a")]
+    found = shared_sight(event(9, 200), *reversed(members))
+    assert found.repeats == {(1, 1)}
+    assert not found.duplicate
+    assert shared_sight(event(9, 200), *members[1:]).repeats == frozenset()
+
+
+def test_a_repeat_is_of_one_among_as_many_before_it_as_the_cap_shows() -> None:
+    first, last = event(1, 100, id="a"), event(9, 110, partition=1, id="a")
+    between = [event(2 + i, 101 + i) for i in range(3)]
+    x = event(20, 120)
+    assert shared_sight(x, first, *between[:2], last).repeats == {(1, 9)}
+    assert shared_sight(x, first, *between, last).repeats == frozenset()
+
+
+def test_an_event_is_a_duplicate_by_its_own_partition_and_a_repeat_by_all_before_it() -> None:
+    here, there, later = (
+        event(1, 100, id="a"),
+        event(1, 100, partition=1, id="a"),
+        event(1, 130, id="a"),
+    )
+    x = event(5, 120, id="a")
+    judged = [
+        (found.duplicate, found.repeat, found.joins)
+        for found in (shared_sight(x, m) for m in (here, there, later))
+    ]
+    assert judged == [(True, True, True), (False, True, True), (True, False, True)]
+
+
+def test_the_cap_of_a_window_is_that_of_the_members_at_or_before_its_end() -> None:
+    members = [event(i, 100 + 10 * i) for i in range(6)]
+    found = shared_sight(event(9, 150), *members)
+    assert found.capped
+    plain, delayed = window("count"), window("count", over=40, delay=20)
+    assert [m.offset for m in counted(plain, 3, event(9, 150), found)] == [3, 4, 5]
+    assert [m.offset for m in counted(delayed, 3, event(9, 150), found)] == [1, 2, 3]
+
+
+def test_the_cap_of_a_late_event_is_that_of_one_in_time() -> None:
+    """Older members may have been removed."""
+    members = [event(i, 100 + 10 * i) for i in range(6)]
+    x = event(9, 125)
+    found = shared_sight(x, *members, past=PartitionState(155, 0, 1))
+    assert (found.late, found.base) == (True, 145)
+    assert [m.offset for m in counted(window("count"), 3, x, found)] == [2]
 
 
 # --- what a window counts

@@ -10,7 +10,7 @@ import math
 from bisect import insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 import numpy as np
@@ -115,6 +115,8 @@ class Rules:
         remembered: Time for which an event id is remembered.
         cap: Maximum number of members of a history.
         horizons: Reach of each entity's longest window, without the allowed lateness.
+        shared: Delay and reach (delay + over) of each window of the entities whose histories are
+            shared by several partitions.
         support: Number of events that support a watermark.
         ahead: Maximum time that an event may be ahead of its Kafka timestamp; None for no limit.
     """
@@ -125,9 +127,16 @@ class Rules:
     horizons: Mapping[str, int]
     support: int = 1
     ahead: int | None = None
+    shared: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
+
+    def delay(self, entity: str) -> int:
+        """Longest delay of a shared history's windows."""
+        return max(delay for delay, _ in self.shared[entity])
 
     def back(self, entity: str) -> int:
         """Maximum age, before the watermark, of a member that a later event may see."""
+        if entity in self.shared:
+            return self.lateness + self.horizons[entity] + self.remembered
         return self.lateness + max(self.horizons[entity], self.remembered)
 
 
@@ -155,10 +164,14 @@ class VisibleHistory:
             late event the watermark less the allowed lateness.
         late: True if the event is later than the allowed lateness.
         ahead: True if the event is far ahead of its record or of the watermark.
-        duplicate: True if the event id is remembered.
+        duplicate: True if the event id is remembered; in a shared history, from an event of the
+            same partition.
         capped: True if the cap hides members that a window would include.
         short: True if the longest window begins before the history does.
         members: Members in their order, without the event itself.
+        repeat: True if the event does not count itself.
+        repeats: Members that do not count.
+        shared: True if the history is shared: each window has a cap of its own.
     """
 
     base: int
@@ -168,10 +181,13 @@ class VisibleHistory:
     capped: bool
     short: bool
     members: Sequence[Event]
+    repeat: bool
+    repeats: frozenset[Place] = frozenset()
+    shared: bool = False
 
     @property
     def joins(self) -> bool:
-        return not (self.late or self.duplicate)
+        return not self.late and (self.shared or not self.duplicate)
 
 
 def visible_history(
@@ -183,23 +199,73 @@ def visible_history(
     horizon = max(rules.horizons[entity], rules.remembered)
     members = sorted(view, key=lambda m: m.order)
     beyond, seen = members[: -rules.cap], members[-rules.cap :]
+    duplicate = any(m.id == x.id and m.time > base - rules.remembered for m in seen)
     return VisibleHistory(
         base=int(base),
         late=x.time < base,
-        ahead=early(rules, x) or (watermark > -math.inf and x.time > watermark + DAY),
-        duplicate=any(m.id == x.id and m.time > base - rules.remembered for m in seen),
+        ahead=is_ahead(rules, x, watermark),
+        duplicate=duplicate,
         capped=any(m.time > base - horizon for m in beyond),
         short=base - past.begin < rules.horizons[entity],
         members=seen,
+        repeat=duplicate,
     )
+
+
+def shared_history(
+    rules: Rules, entity: str, x: Event, past: PartitionState, view: Iterable[Event]
+) -> VisibleHistory:
+    """Compute what ``x`` sees of ``view``, the members of all partitions with the same key."""
+    base = max(x.time, past.watermark - rules.lateness)
+    hidden_by_place = (e for e in view if e.partition != x.partition or e.offset < x.offset)
+    members = sorted(hidden_by_place, key=lambda m: m.order)
+    looked_at = beyond(rules.cap, members, base - rules.delay(entity))[1]
+    remembered = [m for m in looked_at if m.id == x.id and m.time > base - rules.remembered]
+    just_before = [m.place for m in members if m.order < x.order][-rules.cap :]
+    return VisibleHistory(
+        base=int(base),
+        late=x.time < base,
+        ahead=is_ahead(rules, x, past.watermark),
+        duplicate=any(m.partition == x.partition for m in remembered),
+        capped=any(
+            m.time > base - reach
+            for delay, reach in rules.shared[entity]
+            for m in beyond(rules.cap, members, base - delay)[0]
+        ),
+        short=base - past.begin < rules.horizons[entity],
+        members=members,
+        repeat=any(m.place in just_before for m in remembered),
+        repeats=repeats(rules, members),
+        shared=True,
+    )
+
+
+def repeats(rules: Rules, members: Sequence[Event]) -> frozenset[Place]:
+    """Members with the id of another that is among the ``cap`` before them, and remembered."""
+    found, latest = set(), dict[str, int]()
+    for number, m in enumerate(members):
+        before = latest.get(m.id, -math.inf)
+        if number - before <= rules.cap and m.time - members[int(before)].time < rules.remembered:
+            found.add(m.place)
+        latest[m.id] = number
+    return frozenset(found)
+
+
+def beyond(cap: int, members: Sequence[Event], until: float) -> tuple[list[Event], list[Event]]:
+    """Split members: those that a cap hides at ``until``, and the newest ones, with all later."""
+    number = max(0, sum(m.time <= until for m in members) - cap)
+    return list(members[:number]), list(members[number:])
 
 
 def counted(window: Window, cap: int, x: Event, sight: VisibleHistory) -> list[Event]:
     """Events that the window's value is computed from, in the order of members."""
     until = x.time - window.delay
     after = sight.base - window.delay - window.over
-    members = [m for m in sight.members if after < m.time <= until]
-    if window.current and not sight.duplicate:
+    members = list(sight.members)
+    if sight.shared:
+        members = beyond(cap, members, sight.base - window.delay)[1]
+    members = [m for m in members if after < m.time <= until and m.place not in sight.repeats]
+    if window.current and not sight.repeat:
         members.append(x)
     members = [m for m in members if window.where(m)]
     if window.of:
@@ -218,6 +284,22 @@ def serial(rules: Rules, entity: str, log: Sequence[Event]) -> dict[Place, Visib
         if sights[x.place].joins:
             members[key].append(x)
     return sights
+
+
+def timeless(rules: Rules, entity: str, log: Sequence[Event]) -> dict[Place, VisibleHistory]:
+    """Compute what each event sees of a shared history if all of every other partition is there.
+
+    Windows that are aligned see the same at any time, as they do not look at what is missing.
+    """
+    before = pasts(rules, log)
+    members: dict[str, list[Event]] = defaultdict(list)
+    for x in log:
+        if x.time >= before[x.place].watermark - rules.lateness:
+            members[x.keys[entity]].append(x)
+    return {
+        x.place: shared_history(rules, entity, x, before[x.place], members[x.keys[entity]])
+        for x in log
+    }
 
 
 def pasts(rules: Rules, log: Sequence[Event]) -> dict[Place, PartitionState]:
@@ -253,6 +335,10 @@ def watermark(rules: Rules, times: Iterable[int]) -> float:
     """Watermark of a partition with events at these times: its ``support``-th highest time."""
     rising = sorted(times)
     return rising[-rules.support] if len(rising) >= rules.support else -math.inf
+
+
+def is_ahead(rules: Rules, x: Event, watermark: float) -> bool:
+    return early(rules, x) or (watermark > -math.inf and x.time > watermark + DAY)
 
 
 def early(rules: Rules, x: Event) -> bool:

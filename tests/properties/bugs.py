@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
@@ -17,7 +17,7 @@ from features.store.memory import MemoryStore
 from features.store.protocol import Compaction, OnlineStore
 from features.windows import coverage, engine, plan, position
 from features.windows.kernel import loop, rows
-from features.windows.kernel.structs import CompiledWindows, Events
+from features.windows.kernel.structs import NOWHERE, CompiledWindows, Events
 from features.windows.window import Window
 from schemas.batch import EventBatch
 from tests.properties.rich_set import Numbers
@@ -29,6 +29,9 @@ _REAL_SHORT = coverage.find_short
 # Kernels into which a bug is put run without compilation.
 _KERNEL = interpreted("features.windows")
 _REAL_COMPACT = _KERNEL["loop"].compact_members
+_REAL_COMPACT_SHARED = _KERNEL["loop"].compact_shared
+_REAL_FIND_ID = _KERNEL["loop"].find_id
+_REAL_OLDEST = engine._oldest
 _REAL_IS_FRAUD = _KERNEL["aggregates"].is_fraud
 _NEVER = np.iinfo(np.int64).max
 
@@ -71,22 +74,22 @@ class ReadsNotItsWrites(MemoryStore):
 class OneMore(System):
     """An event sees one member more than the cap."""
 
-    def load(self, rules: Numbers, across: str) -> FeatureSet:
-        return super().load((*rules[:2], rules[2] + 1, *rules[3:]), across)
+    def load(self, rules: Numbers) -> FeatureSet:
+        return super().load((*rules[:2], rules[2] + 1, *rules[3:]))
 
 
 class HighestIsWatermark(System):
     """One wild event moves the watermark."""
 
-    def load(self, rules: Numbers, across: str) -> FeatureSet:
-        return super().load((*rules[:3], 1, rules[4]), across)
+    def load(self, rules: Numbers) -> FeatureSet:
+        return super().load((*rules[:3], 1, rules[4]))
 
 
 class RecordsAreNotLookedAt(System):
     """However early an event is for its record, it supports the watermark."""
 
-    def load(self, rules: Numbers, across: str) -> FeatureSet:
-        return super().load((*rules[:4], None), across)
+    def load(self, rules: Numbers) -> FeatureSet:
+        return super().load((*rules[:4], None))
 
 
 class AnyPartition(System):
@@ -110,6 +113,12 @@ class Uncounted(System):
 
     def enrich(self, batch: EventBatch, log: LogState) -> Enriched:
         return super().enrich(batch, replace(log, counted={}))
+
+
+class DoesNotWait(System):
+    """Events are scored before other partitions are applied as far as their windows reach."""
+
+    waits = False
 
 
 class Forgetful(System):
@@ -174,6 +183,63 @@ def _uncommitted_fill_the_cap(data: Any, begin: int, end: int, size: int, *rest:
     return _REAL_COMPACT(data, begin, end, size, first, oldest, cap, worth, members, count, out)
 
 
+def _own_watermarks(plan: Any, at: Any) -> Any:
+    """Bounds of shared histories by the watermark of a partition of the batch."""
+    return _REAL_OLDEST(plan, replace(at, least=max(at.reached.values(), default=None)))
+
+
+def _ids_of_windows_alone(plan: Any, at: Any) -> Any:
+    """Bounds of shared histories without what decides about the repeats in the oldest window."""
+    oldest = _REAL_OLDEST(plan, at)
+    if not plan.own and at.least is not None:
+        oldest[0] += plan.rules.duplicates
+    return oldest
+
+
+def _judge_arrivals(members: Any, count: int, _: int, *rest: Any) -> Any:
+    """Look for the id of an event among all members that came before it."""
+    return _REAL_FIND_ID(members, count, count, *rest)
+
+
+def _newest_of_all(_members: Any, count: int, _until: int, cap: int) -> int:
+    return max(0, count - cap)
+
+
+def _keep_as_many_as_are_seen(*given: Any) -> Any:
+    """Compact to the cap, without the members that decide about the repeats among these."""
+    *stored, cap, worth, members, count, out, out_at = given
+    return _REAL_COMPACT_SHARED(*stored, cap // 2, worth, members, count, out, out_at)
+
+
+@contextmanager
+def _ahead_is_hidden() -> Iterator[None]:
+    """Events of no partition see what is stored of those of the batch, behind the batch."""
+    module = _KERNEL["loop"]
+    real, compute = module.copy_visible, module.compute
+
+    def compute_behind(
+        plan: CompiledWindows, stored: Any, labels: Any, events: Events, *rest: Any
+    ) -> None:
+        last = dict[int, int]()
+        for partition, offset in events.members[[rows.PARTITION, rows.OFFSET]].T.tolist():
+            last[partition] = max(offset, last.get(partition, offset))
+
+        def copy_behind(source: Any, count: int, partition: int, offset: int, target: Any) -> Any:
+            number = real(source, count, partition, offset, target)
+            if partition == NOWHERE:
+                return number
+            places = target[[rows.PARTITION, rows.OFFSET], :number].T.tolist()
+            left = [place for place, (p, o) in enumerate(places) if o <= last.get(p, o)]
+            target[:, : len(left)] = target[:, left]
+            return len(left)
+
+        with mock.patch.object(module, "copy_visible", copy_behind):
+            compute(plan, stored, labels, events, *rest)
+
+    with mock.patch.object(engine, "compute", compute_behind):
+        yield
+
+
 def _known_at_once(labels: Any, first: int, _: int, after: int) -> Any:
     return _REAL_IS_FRAUD(labels, first, _NEVER, after)
 
@@ -226,13 +292,18 @@ def _altered(alter: Callable[[CompiledWindows, Events], tuple[CompiledWindows, E
 
 def _in_kernel(module: str, name: str, bug: Any) -> Bug:
     """A bug in a function of the kernel, which runs without compilation."""
+    return _in_kernels([module], name, bug)
+
+
+def _in_kernels(modules: Sequence[str], name: str, bug: Any) -> Bug:
+    """Likewise, in a function that several modules import."""
 
     @contextmanager
     def patch() -> Iterator[None]:
-        with (
-            mock.patch.object(engine, "compute", _KERNEL["loop"].compute),
-            mock.patch.object(_KERNEL[module], name, bug),
-        ):
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch.object(engine, "compute", _KERNEL["loop"].compute))
+            for module in modules:
+                stack.enter_context(mock.patch.object(_KERNEL[module], name, bug))
             yield
 
     return Bug(patch=patch)
@@ -255,6 +326,23 @@ BUGS: Mapping[str, Bug] = {
     ),
     "no read-your-writes": _over(ReadsNotItsWrites),
     "the cap is off by one": Bug(OneMore),
+    "the cap counts members behind a window's end": _in_kernels(
+        ["loop", "shared"], "first_shown", _newest_of_all
+    ),
+    "shared histories are compacted by a partition's own watermark": _patched(
+        engine, "_oldest", _own_watermarks
+    ),
+    "shared histories are compacted to the windows alone": _patched(
+        engine, "_oldest", _ids_of_windows_alone
+    ),
+    "shared histories are compacted to the cap": _in_kernel(
+        "loop", "compact_shared", _keep_as_many_as_are_seen
+    ),
+    "repeats are judged in the order in which members come": _in_kernel(
+        "loop", "find_id", _judge_arrivals
+    ),
+    "what is ahead is hidden from other partitions": Bug(patch=_ahead_is_hidden),
+    "no alignment": Bug(DoesNotWait),
     "lateness by any partition": Bug(AnyPartition),
     "lateness by the batch alone": Bug(Forgetful),
     "histories begin anew with each batch": Bug(NeverFull),

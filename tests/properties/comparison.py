@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
@@ -24,12 +24,13 @@ from tests.oracles.windows import (
     kept,
     pasts,
     serial,
+    shared_history,
+    timeless,
     value,
-    visible_history,
     watermark,
 )
 from tests.properties.logs import is_event
-from tests.properties.rich_set import ENTITIES, OWN, RATIO, WINDOWS, make_rules
+from tests.properties.rich_set import ALIGNED, ENTITIES, OWN, RATIO, SHARED, WINDOWS, make_rules
 from tests.properties.scenarios import Scenario
 
 Of = tuple[str, str]
@@ -59,15 +60,22 @@ class Comparison:
         self._tally = tally
         good = [event for event in scenario.events if is_event(event.values, self.rules.cap)]
         self._before = pasts(self.rules, good)
-        exact = ENTITIES if scenario.partitions == 1 else [OWN]
-        self.exact = {entity: serial(self.rules, entity, good) for entity in exact}
+        self.exact = {
+            OWN: serial(self.rules, OWN, good),
+            SHARED: timeless(self.rules, SHARED, good),
+        }
+        self._alone, self._waits = scenario.partitions == 1, scenario.waits
         self._known: dict[tuple[str, Place], float] = {}
+
+    def joins(self, entity: str, x: Event) -> bool:
+        sight = self.exact[entity].get(x.place)
+        return sight is not None and sight.joins
 
     def compare(
         self, events: Sequence[Event], enriched: Enriched, held: Held, labels: Sequence[Label]
     ) -> Answers:
         """The oracle's answers; DisagreementError where matrix or flags of the batch differ."""
-        view = _View(held, events)
+        view = _View(held)
         answers: list[Mapping[str, VisibleHistory]] = []
         for row, x in enumerate(events):
             sights = {entity: self._sight(entity, x, view) for entity in ENTITIES}
@@ -76,7 +84,9 @@ class Comparison:
             for entity, sight in sights.items():
                 if sight.joins:
                     view.add(entity, x)
-            expected = {w.name: self._value(w, x, sights[w.entity], labels) for w in WINDOWS}
+            expected = {
+                w.name: self._value(w, x, self._seen(w, x, sights), labels) for w in WINDOWS
+            }
             share = expected["N5_ECOM"] / expected["N3"] if expected["N3"] else math.nan
             found = dict(zip(self._set.names, enriched.matrix[row], strict=True))
             for name, number in (expected | {RATIO: share}).items():
@@ -93,11 +103,12 @@ class Comparison:
         self,
         window: Window,
         x: Event,
-        sight: VisibleHistory,
+        sights: Mapping[str, VisibleHistory],
         labels: Sequence[Label],
         traced: Traced,
     ) -> None:
         """What ``trace`` says that a window's value is made from."""
+        sight = self._seen(window, x, sights)
         members = counted(window, self.rules.cap, x, sight)
         known = [m.place for m in frauds(window, x, sight, members, labels)]
         after, until = sight.base - window.delay - window.over, x.time - window.delay
@@ -140,14 +151,24 @@ class Comparison:
             )
 
     def _sight(self, entity: str, x: Event, view: _View) -> VisibleHistory:
-        if entity in self.exact:
-            return self.exact[entity][x.place]
-        return visible_history(self.rules, entity, x, self._before[x.place], view.of(entity, x))
+        exact = self.exact[entity][x.place]
+        if entity == OWN or self._alone:
+            return exact
+        seen = shared_history(self.rules, entity, x, self._before[x.place], view.of(entity, x))
+        return replace(seen, duplicate=exact.duplicate) if self._waits else seen
+
+    def _seen(
+        self, window: Window, x: Event, sights: Mapping[str, VisibleHistory]
+    ) -> VisibleHistory:
+        """What a window sees: an aligned one the same at any time."""
+        if self._waits and window.name in ALIGNED:
+            return self.exact[window.entity][x.place]
+        return sights[window.entity]
 
     def _value(
         self, window: Window, x: Event, sight: VisibleHistory, labels: Sequence[Label]
     ) -> float:
-        if window.entity not in self.exact or window.kind == "fraud_share":
+        if sight is not self.exact[window.entity][x.place] or window.kind == "fraud_share":
             return value(window, self.rules.cap, x, sight, labels)
         known = self._known.get((window.name, x.place))
         if known is None:
@@ -181,6 +202,7 @@ class Comparison:
             self._tally[f"short, {entity}"] += sight.short
             self._tally[f"out of order, {entity}"] += any(m.time > x.time for m in sight.members)
             self._tally[f"tied, {entity}"] += any(m.time == x.time for m in sight.members)
+            self._tally[f"repeats, {entity}"] += bool(sight.repeats)
 
     def _explain(
         self,
@@ -197,7 +219,7 @@ class Comparison:
             lines += [f"  sees {member}" for member in s.members]
         for window in WINDOWS:
             if window.name == name:
-                members = counted(window, self.rules.cap, x, sights[window.entity])
+                members = counted(window, self.rules.cap, x, self._seen(window, x, sights))
                 lines += [f"{window}", f"counts {[m.place for m in members]}"]
         return "\n".join([*lines, *(f"{label}" for label in labels)])
 
@@ -205,20 +227,18 @@ class Comparison:
 class _View:
     """What the store holds for the events of a batch, and what the batch adds."""
 
-    def __init__(self, held: Held, events: Sequence[Event]) -> None:
+    def __init__(self, held: Held) -> None:
         self._held = held
-        self._first: dict[int, int] = {}
-        for event in events:
-            self._first.setdefault(event.partition, event.offset)
         self.added: dict[Of, list[Event]] = {}
 
     def of(self, entity: str, x: Event) -> Iterator[Event]:
-        """Without what comes again from the batch, but for what it has added so far."""
+        """Members of a shared history: what is stored, and what the batch has added so far."""
         of = (entity, x.keys[entity])
-        for member in self._held.get(of, {}).values():
-            if member.offset < self._first.get(member.partition, math.inf):
-                yield member
+        yield from self._held.get(of, {}).values()
         yield from self.added.get(of, [])
 
     def add(self, entity: str, x: Event) -> None:
-        self.added.setdefault((entity, x.keys[entity]), []).append(x)
+        """Members of shared histories that are stored are not added again."""
+        of = (entity, x.keys[entity])
+        if entity != SHARED or x.place not in self._held.get(of, {}):
+            self.added.setdefault(of, []).append(x)

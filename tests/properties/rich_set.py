@@ -18,6 +18,8 @@ NAME = "rich"
 ENTITIES = {"card": "card", "shop": "shop"}
 OWN = "card"
 """The entity of the partition key: all its events are of one partition."""
+SHARED = "shop"
+"""The entity whose events are of several partitions."""
 AMOUNT_DIGITS = 2
 PRICE_DIGITS = 4
 DIRECT = {"amount": AMOUNT_DIGITS, "cents": 0, "price": PRICE_DIGITS, "x": 3, "z": 1}
@@ -66,7 +68,7 @@ def _window(
     if default is not None:
         entry["default"] = default
     if by != OWN:
-        entry["across"] = "$ACROSS" if delay else "best_effort"
+        entry["across"] = "aligned" if delay else "best_effort"
     itself = not delay and kind not in ("last", "time_since_last")
     usual = 0.0 if kind in ("count", "sum", "distinct", "fraud_share") else math.nan
     digits = {"amount": AMOUNT_DIGITS, "price": PRICE_DIGITS}.get(of, scale or 0)
@@ -131,6 +133,9 @@ _DECLARED = [
     _window("SHOP_RISK5", "fraud_share", "shop", 5, where=MIXED),
 ]
 WINDOWS = tuple(window for window, _ in _DECLARED)
+ALIGNED = frozenset(w.name for w in WINDOWS if w.entity == SHARED and w.delay)
+SOONEST = min(window.delay for window in WINDOWS if window.name in ALIGNED)
+"""Delay of the aligned windows that end soonest before the event."""
 RATIO = "N5_SHARE"
 """N5_ECOM / N3: an expression over windows."""
 
@@ -151,11 +156,8 @@ features:
 """
 
 
-def features_yaml(rules: Rules, across: str) -> str:
-    """across: ``aligned`` or ``best_effort``, of delayed windows over what is not the partition key.
-
-    Without a delay they are ``best_effort``: there is no other way.
-    """
+def features_yaml(rules: Rules) -> str:
+    """Delayed windows over what is not the partition key are aligned; others cannot be."""
     head = _HEAD.format(
         name=NAME,
         amount_digits=AMOUNT_DIGITS,
@@ -168,26 +170,27 @@ def features_yaml(rules: Rules, across: str) -> str:
         channels=CHANNELS,
     )
     ratio = f"  - {{name: {RATIO}, expr: N5_ECOM / N3}}\n"
-    return head + "".join(f"  - {_yaml(entry, across)}\n" for _, entry in _DECLARED) + ratio
+    return head + "".join(f"  - {_yaml(entry)}\n" for _, entry in _DECLARED) + ratio
 
 
-def _yaml(entry: Mapping[str, object], across: str) -> str:
+def _yaml(entry: Mapping[str, object]) -> str:
     """JSON is YAML, but for NaN."""
-    return json.dumps(entry).replace("NaN", "nan").replace("$ACROSS", across)
+    return json.dumps(entry).replace("NaN", "nan")
 
 
 @cache
-def load(rules: Numbers, across: str) -> FeatureSet:
+def load(rules: Numbers) -> FeatureSet:
     """The compiled set."""
     with tempfile.TemporaryDirectory() as folder:
-        return feature_set(Path(folder), features_yaml(make_rules(*rules), across))
+        return feature_set(Path(folder), features_yaml(make_rules(*rules)))
 
 
 def make_rules(lateness: int, remembered: int, cap: int, support: int, ahead: int | None) -> Rules:
     horizons = {
         entity: max(w.over + w.delay for w in WINDOWS if w.entity == entity) for entity in ENTITIES
     }
-    return Rules(lateness, remembered, cap, horizons, support, ahead)
+    shared = {SHARED: [(w.delay, w.over + w.delay) for w in WINDOWS if w.entity == SHARED]}
+    return Rules(lateness, remembered, cap, horizons, support, ahead, shared)
 
 
 def derived(values: Mapping[str, Raw]) -> dict[str, Raw]:

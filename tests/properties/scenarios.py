@@ -22,7 +22,8 @@ class Step:
 
     takes: how many events of which partition, one run of rows after the other. new_labels: how
     many more are in the store before; old_labels: those so far are written again. own_log: the
-    worker knows only the partitions of the batch. appends, compactions: bit i of a mask tells
+    worker knows only the partitions of the batch. applies: how many events of which partition are
+    put into shared histories first, from its commit on, without being scored. appends, compactions: bit i of a mask tells
     whether the i-th write of that kind is done; ``lost`` says that the worker dies after them. Then
     the log is read again from ``back`` commits earlier. zombies: after how many steps more all writes of
     this batch land (once more).
@@ -32,6 +33,7 @@ class Step:
     new_labels: int = 0
     old_labels: bool = False
     own_log: bool = False
+    applies: tuple[tuple[int, int], ...] = ()
     appends: int = ALL
     compactions: int = ALL
     lost: bool = False
@@ -41,7 +43,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Scenario:
-    """events: good and bad, those of a partition in order."""
+    """events: good and bad, those of a partition in order.
+
+    waits: whether an event is scored only when other partitions are applied as far as its aligned
+    windows reach.
+    """
 
     rules: Numbers
     partitions: int
@@ -49,6 +55,7 @@ class Scenario:
     labels: tuple[Label, ...]
     steps: tuple[Step, ...]
     last_batches: int
+    waits: bool = True
 
 
 RULES = [
@@ -89,7 +96,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         pick(SUPPORTS),
         ahead and ahead * SECOND,
     )
-    return Scenario(rules, partitions, events, labels, steps, pick([50, 1, 3]))
+    last_batches, waits = pick([50, 1, 3]), pick([True, True, False])
+    return Scenario(rules, partitions, events, labels, steps, last_batches, waits)
 
 
 class _Picks:
@@ -117,8 +125,13 @@ def make_step(
     takes = tuple(
         (pick(list(range(partitions))), scale * pick([1, 2, 1, 3, 6])) for _ in range(runs)
     )
+    applies = tuple(
+        (pick(list(range(partitions))), scale * pick([1, 3, 6]))
+        for _ in range(pick([0, 0, 0, 1, 2]))
+    )
     step = Step(
         takes,
+        applies=applies,
         new_labels=pick([0, scale, 4 * scale, labels]) if labels else 0,
         old_labels=bool(labels) and pick([False, False, False, True]),
         own_log=pick([False, True]),

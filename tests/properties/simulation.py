@@ -13,10 +13,10 @@ from features.history.watermarks import LogState
 from features.store.protocol import Writes
 from features.windows import engine, entity_windows
 from schemas.batch import EventBatch
-from tests.oracles.windows import Event, Label
+from tests.oracles.windows import Event, Label, Place
 from tests.properties.comparison import Answers, Comparison, DisagreementError, Of
 from tests.properties.logs import is_event
-from tests.properties.rich_set import WINDOWS, Numbers
+from tests.properties.rich_set import OWN, SHARED, SOONEST, WINDOWS, Numbers
 from tests.properties.scenarios import ALL, Scenario, Step
 from tests.properties.stored import Stored
 from tests.properties.system import System
@@ -79,6 +79,10 @@ class Simulation:
         self._add_labels(step)
         commit = self.commits[-1]
         events, reached = self._read(step, commit.reached)
+        for partition, count in step.applies:
+            self._apply(partition, commit.reached[partition] + count, step, number)
+        if self.scenario.waits and self.system.waits:
+            self._align(events, step, number)
         if not events:
             return
         batch, bad = self.system.bind(events)
@@ -111,6 +115,47 @@ class Simulation:
             )
             self.commits.append(Commit(reached, log))
 
+    def _align(self, events: Sequence[Event], step: Step, number: int) -> None:
+        """Apply other partitions as far as the aligned windows of these events reach."""
+        seen: set[Place] = set()
+        for x in events:
+            sight = self.comparison.exact[SHARED].get(x.place)
+            for partition, log in enumerate(self.logs):
+                if sight is None or partition == x.partition:
+                    continue
+                begin = self.commits[-1].reached[partition]
+                missing = [
+                    place
+                    for place, e in enumerate(log[begin:], begin)
+                    if e.time <= sight.base - SOONEST
+                    and self.comparison.joins(SHARED, e)
+                    and e.place not in seen
+                    and e.place not in self.stored.held[SHARED, e.keys[SHARED]]
+                ]
+                if missing:
+                    self._apply(partition, missing[-1] + 1, step, number)
+            seen.add(x.place)
+
+    def _apply(self, partition: int, end: int, step: Step, number: int) -> None:
+        """Put the events of a partition from its commit on into shared histories."""
+        commit = self.commits[-1]
+        events = self.logs[partition][commit.reached[partition] : end]
+        batch, _ = self.system.bind(events)
+        if not len(batch):
+            return
+        members: dict[Of, list[Event]] = {}
+        for e in events:
+            of = (SHARED, e.keys[SHARED])
+            if self.comparison.joins(SHARED, e) and e.place not in self.stored.held[of]:
+                members.setdefault(of, []).append(e)
+        writes = self.system.enrich(batch, _of(commit.log, {partition})).writes
+        of_shared = [pair for pair in writes.appends if self.system.of_key(pair[0])[1][0] != OWN]
+        attempt = Attempt(commit.reached, Writes(of_shared), members)
+        self.stored.compare_appends(attempt.writes, members)
+        self._write(attempt, ALL, 0)
+        self.zombies += [(number + 1 + delay, attempt) for delay in step.zombies]
+        self.tally["applied ahead"] += sum(map(len, members.values()))
+
     def _trace(
         self, events: Sequence[Event], batch: EventBatch, log: LogState, answers: Answers
     ) -> None:
@@ -119,8 +164,9 @@ class Simulation:
         self.tally["traces"] += 1
         window, row = WINDOWS[number % len(WINDOWS)], number // 7 % len(events)
         traced = self.system.trace(window.name, row, batch, log)
-        sight = answers.sights[row][window.entity]
-        self.comparison.compare_traced(window, events[row], sight, self.labels, traced)
+        self.comparison.compare_traced(
+            window, events[row], answers.sights[row], self.labels, traced
+        )
 
     def _read(self, step: Step, reached: tuple[int, ...]) -> tuple[list[Event], tuple[int, ...]]:
         events: list[Event] = []

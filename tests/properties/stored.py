@@ -23,6 +23,7 @@ class Stored:
         self.held: defaultdict[Of, dict[Place, Event]] = defaultdict(dict)
         self._rules = rules
         self._system = system
+        self._partitions = system.namespace.partitions
         self._events = {event.place: event for event in events}
         self._sizes: dict[str, int] = {}
 
@@ -62,6 +63,9 @@ class Stored:
     ) -> None:
         """Too old for its own partition, or behind more than the cap that do not come again."""
         rules = self._rules
+        if of[0] in rules.shared:
+            self._compare_dropped_of_all(of, before, dropped, log)
+            return
         first: dict[int, int] = {}
         for event in events:
             first.setdefault(event.partition, event.offset)
@@ -75,6 +79,27 @@ class Stored:
             if self._events[place].time > oldest and place not in hidden:
                 raise DisagreementError(
                     f"compaction of {of} drops {place} of {settled}, with {log} and {events}"
+                )
+
+    def _compare_dropped_of_all(
+        self, of: Of, before: set[Place], dropped: set[Place], log: LogState
+    ) -> None:
+        """Too old for every partition, or behind more than twice the cap that are settled."""
+        rules = self._rules
+        lowest = min(watermark(rules, log.highest.get(p, ())) for p in range(self._partitions))
+        settled = sorted(
+            (
+                p
+                for p in before
+                if self._events[p].time < lowest - rules.lateness - rules.delay(of[0])
+            ),
+            key=lambda p: self._events[p].order,
+        )
+        hidden = settled[: -2 * rules.cap]
+        for place in dropped:
+            if self._events[place].time > lowest - rules.back(of[0]) and place not in hidden:
+                raise DisagreementError(
+                    f"compaction of {of} drops {place} of {settled}, with {log}"
                 )
 
     def append(self, writes: Writes, members: Mapping[Of, list[Event]]) -> int:

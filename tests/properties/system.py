@@ -29,7 +29,12 @@ from tests.support.making import booleans, doubles, longs, strings
 
 
 class System:
-    """One run of the engine over one store, in a namespace of its own."""
+    """One run of the engine over one store, in a namespace of its own.
+
+    waits: whether workers wait until other partitions are applied, in scenarios where they should.
+    """
+
+    waits = True
 
     def __init__(
         self,
@@ -37,13 +42,12 @@ class System:
         partitions: int,
         make_store: Callable[[], OnlineStore] = MemoryStore,
     ) -> None:
-        across = "aligned" if partitions == 1 else "best_effort"
-        self.feature_set = self.load(rules, across)
+        self.feature_set = self.load(rules)
         self.store = make_store()
         self.namespace = Namespace(NAME, uuid.uuid4().hex, "topic", partitions, PROCESS_KEY)
 
-    def load(self, rules: rich_set.Numbers, across: str) -> FeatureSet:
-        return rich_set.load(rules, across)
+    def load(self, rules: rich_set.Numbers) -> FeatureSet:
+        return rich_set.load(rules)
 
     def bind(self, events: Sequence[Event]) -> tuple[EventBatch, set[int]]:
         """The good ones as a batch, and the rows of the others."""

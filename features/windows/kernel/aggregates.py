@@ -38,8 +38,10 @@ def compute_windows(
     duplicate: bool,
     values: Floats,
     column: int,
+    begin: int,
+    after: int,
 ) -> None:
-    """Compute all windows of the event in the last column of ``members``.
+    """Compute the windows [begin, after) of the event in the last column of ``members``.
 
     Args:
         windows: As in `CompiledWindows`, like ``numbers`` and ``pairs``.
@@ -59,9 +61,11 @@ def compute_windows(
         duplicate: True if the event counts itself in no window.
         values: As in `Results`.
         column: Column of ``values``.
+        begin: Index of the first window.
+        after: Index behind the last window.
     """
     event, of = members.shape[1] - 1, windows.shape[1]
-    for window in range(of):
+    for window in range(begin, after):
         kind, pair = windows[rows.AGGREGATE, window], windows[rows.PAIR, window]
         value, where = pairs[rows.VALUE, pair], pairs[rows.WHERE, pair]
         first, end, own = span(
@@ -129,6 +133,14 @@ def span(
     if windows[rows.CURRENT, window] and not duplicate and is_counted(members, value, where, event):
         return first, end, min(max(place, first), end)
     return first, end, NOWHERE
+
+
+@leaf
+def first_shown(members: Longs, count: int, until: int, cap: int) -> int:
+    """Place of the first of the newest ``cap`` members whose time is at most ``until``."""
+    if count <= cap:
+        return 0
+    return max(0, behind(members, rows.TIME, count, until) - cap)
 
 
 @leaf

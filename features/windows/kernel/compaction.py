@@ -76,6 +76,41 @@ def compact_members(
     return _copy_others(data, begin, size, removed, out, out_at)
 
 
+@inner
+def compact_shared(
+    data: Bytes,
+    begin: int,
+    end: int,
+    size: int,
+    oldest: Longs,
+    cap: int,
+    worth: int,
+    members: Longs,
+    count: int,
+    out: Bytes,
+    out_at: int,
+) -> int:
+    """Write the stored members of a shared history that a later event of any partition may reach.
+
+    Of the members before which no other will be inserted, and at which no later window ends, the
+    newest ``cap`` may be seen; the ``cap`` before each of these decide if it is a repeat. Members
+    ahead of the batch stay, as they are newer than all that go. Arguments are those of
+    `compact_members`, of which ``members`` are all that are stored.
+
+    Returns:
+        Number of bytes written, NOWHERE if the history stays as it is.
+    """
+    all_ = (end - begin) // size
+    gone = behind(members, rows.TIME, count, oldest[0])
+    gone = max(gone, behind(members, rows.TIME, count, oldest[1]) - 2 * cap)
+    if not _is_worth(all_, count - gone, worth):
+        return NOWHERE
+    removed = np.ones(all_, np.uint8)
+    for place in range(gone, count):
+        removed[members[rows.SOURCE, place]] = 0
+    return _copy_others(data, begin, size, removed, out, out_at)
+
+
 @leaf
 def _is_worth(all_: int, staying: int, worth: int) -> bool:
     """True if enough of all items go: a compaction writes those that stay."""

@@ -2,7 +2,9 @@
 
 The stored members of a history are read and sorted once. Then its events are taken in the order of
 the log: an event sees the members that were inserted before it, and is inserted itself unless it is
-late or a duplicate.
+late, or a duplicate in a history of one partition. Where stored members of a shared history are
+ahead of the batch, each event sees a copy of the members, without those of its own partition that
+do not stand before it.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ import numpy as np
 from base.arrays import Longs
 from base.compiled import compiled, inner, leaf
 from features.windows.kernel import rows
-from features.windows.kernel.aggregates import choose, compute_windows, span
+from features.windows.kernel.aggregates import choose, compute_windows, first_shown, span
 from features.windows.kernel.columns import behind
-from features.windows.kernel.compaction import compact_labels, compact_members
+from features.windows.kernel.compaction import compact_labels, compact_members, compact_shared
 from features.windows.kernel.fraud_labels import find_labels, is_fraud, read_labels
 from features.windows.kernel.members import (
     add_up,
@@ -24,6 +26,16 @@ from features.windows.kernel.members import (
     place_of,
     read,
     write,
+)
+from features.windows.kernel.shared import (
+    behind_delay,
+    copy_visible,
+    find_id,
+    find_repeats,
+    hides,
+    insert_new,
+    is_any_ahead,
+    mark_behind,
 )
 from features.windows.kernel.structs import (
     MISSING,
@@ -48,26 +60,42 @@ def compute(
 ) -> None:
     """Compute the windows of the events of all histories, and the writes to the histories."""
     history = _scratch(plan, stored, events)
+    # Shared histories have all members, as some events see those ahead of the batch.
+    first = events.first[:0] if plan.shared else events.first
     for of in range(len(events.ends) - 1):
         begin = stored.begins[of]
         end = begin + stored.lengths[of]
-        count = read(
-            stored.data, begin, end, plan.size, plan.columns, events.first, history.members
-        )
-        results.lengths[rows.COMPACTED, of] = compact_members(
-            stored.data,
-            begin,
-            end,
-            plan.size,
-            events.first,
-            stored.oldest,
-            plan.cap,
-            plan.worth,
-            history.members,
-            count,
-            results.compacted,
-            begin - stored.begins[0],
-        )
+        count = read(stored.data, begin, end, plan.size, plan.columns, first, history.members)
+        if plan.shared:
+            left = compact_shared(
+                stored.data,
+                begin,
+                end,
+                plan.size,
+                stored.oldest,
+                plan.cap,
+                plan.worth,
+                history.members,
+                count,
+                results.compacted,
+                begin - stored.begins[0],
+            )
+        else:
+            left = compact_members(
+                stored.data,
+                begin,
+                end,
+                plan.size,
+                events.first,
+                stored.oldest,
+                plan.cap,
+                plan.worth,
+                history.members,
+                count,
+                results.compacted,
+                begin - stored.begins[0],
+            )
+        results.lengths[rows.COMPACTED, of] = left
         begin = stored_labels.begins[of]
         end = begin + stored_labels.lengths[of]
         labels = read_labels(stored_labels.data, begin, end)
@@ -80,13 +108,11 @@ def compute(
             results.labels,
             begin - stored_labels.begins[0],
         )
-        find_labels(labels, history.members, 0, count)
-        add_up(history.members, history.counts, history.sums, plan.pairs, 0, count)
         _compute_events(plan, events, results, trace, history, labels, of, count)
 
 
 @leaf
-def _compute_events(
+def _compute_events(  # noqa: PLR0915 - split, histories of few members took a fifth longer
     plan: CompiledWindows,
     events: Events,
     results: Results,
@@ -97,46 +123,94 @@ def _compute_events(
     count: int,
 ) -> None:
     """Compute the windows of the events of one history, and insert them into its members."""
-    members = history.members
+    members, all_ = history.members, NOWHERE
     event, at = members.shape[1] - 1, (events.ends[of] - events.ends[0]) * plan.size
-    begin = at
+    begin, earlier = at, rows.KEPT + plan.columns.shape[1]
+    find_labels(labels, members, 0, count)
+    if plan.shared and is_any_ahead(members, count, events.first):
+        all_ = copy_visible(members, count, NOWHERE, 0, history.all)
+    elif plan.shared:
+        find_repeats(members, count, plan.pairs, earlier, plan.duplicates, plan.cap, history.table)
+    add_up(members, history.counts, history.sums, plan.pairs, 0, count)
     for index in range(events.ends[of], events.ends[of + 1]):
         column = events.order[index]
         copy(events.members, index, members, event)
         find_labels(labels, members, event, event + 1)
+        if all_ != NOWHERE:
+            partition, offset = members[rows.PARTITION, event], members[rows.OFFSET, event]
+            count = copy_visible(history.all, all_, partition, offset, members)
+            find_repeats(
+                members, count, plan.pairs, earlier, plan.duplicates, plan.cap, history.table
+            )
+            add_up(members, history.counts, history.sums, plan.pairs, 0, count)
         base, place = events.base[column], place_of(members, count, event)
-        floor = max(0, count - plan.cap)
-        oldest = max(floor, behind(members, rows.TIME, count, base - plan.duplicates))
-        duplicate = has_id(members, oldest, count, event)
-        results.duplicate[column] = duplicate
-        results.capped[column] = floor > 0 and members[rows.TIME, floor - 1] > base - plan.horizon
-        compute_windows(
-            plan.windows,
-            plan.numbers,
-            plan.pairs,
-            members,
-            history.counts,
-            history.sums,
-            history.chosen,
-            history.table,
-            history.ends,
-            labels,
-            floor,
-            count,
-            place,
-            base,
-            duplicate,
-            results.values,
-            column,
-        )
-        if column == trace.event:
-            _trace(plan, history, labels, floor, count, place, base, duplicate, trace)
-        if not (events.late[column] or duplicate):
+        if plan.shared:
+            # It joins in any case: if it is a repeat, its filters leave it out.
+            floor, duplicate = 0, False
+            results.duplicate[column] = find_id(
+                members,
+                count,
+                place,
+                base,
+                plan.delay,
+                plan.duplicates,
+                plan.cap,
+                plan.pairs,
+                earlier,
+            )
+            results.capped[column] = hides(plan.windows, members, count, base, plan.cap)
+        else:
+            floor = max(0, count - plan.cap)
+            oldest = max(floor, behind(members, rows.TIME, count, base - plan.duplicates))
+            duplicate = has_id(members, oldest, count, event)
+            results.duplicate[column] = duplicate
+            results.capped[column] = (
+                floor > 0 and members[rows.TIME, floor - 1] > base - plan.horizon
+            )
+        done, of_windows = 0, plan.windows.shape[1]
+        while done < of_windows:
+            window, done = done, of_windows
+            if plan.shared and count > plan.cap:
+                done = behind_delay(plan.windows, window)
+                until = base - plan.windows[rows.DELAY, window]
+                floor = first_shown(members, count, until, plan.cap)
+            compute_windows(
+                plan.windows,
+                plan.numbers,
+                plan.pairs,
+                members,
+                history.counts,
+                history.sums,
+                history.chosen,
+                history.table,
+                history.ends,
+                labels,
+                floor,
+                count,
+                place,
+                base,
+                duplicate,
+                results.values,
+                column,
+                window,
+                done,
+            )
+            if column == trace.event and window <= trace.window < done:
+                _trace(plan, history, labels, floor, count, place, base, duplicate, trace)
+        if events.late[column] or duplicate:
+            continue
+        if all_ == NOWHERE:
             insert(members, count, place, event)
             count += 1
+            if plan.shared:
+                mark_behind(members, count, place, plan.pairs, earlier, plan.duplicates, plan.cap)
             add_up(members, history.counts, history.sums, plan.pairs, place, count)
-            write(members, place, plan.columns, results.added, at)
-            at += plan.size
+        elif not insert_new(history.all, all_, members, event):
+            continue
+        else:
+            all_ += 1
+        write(members, event, plan.columns, results.added, at)
+        at += plan.size
     results.lengths[rows.ADDED, of] = at - begin
 
 
@@ -150,9 +224,12 @@ def _scratch(plan: CompiledWindows, stored: Stored, events: Events) -> History:
     slots = 2
     while slots < 2 * most:
         slots *= 2
-    pairs = plan.pairs.shape[1]
+    pairs, height = plan.pairs.shape[1], events.members.shape[0]
+    if plan.shared:
+        height = plan.pairs[rows.WHERE].max() + 1
     return History(
-        np.empty((events.members.shape[0], most + 1), np.int64),
+        np.empty((height, most + 1), np.int64),
+        np.empty((height, most + 1 if plan.shared else 1), np.int64),
         np.zeros((pairs, most + 1), np.int64),
         np.zeros((pairs, most + 1), np.int64),
         np.empty(most + 1, np.int64),

@@ -52,7 +52,7 @@ def read(
 
 @leaf
 def comes_again(first: Longs, partition: int, offset: int) -> bool:
-    """True for a stored member that is in the batch or behind it in the log."""
+    """True for a member that is in the batch or behind it in the log."""
     return 0 <= partition < len(first) and offset >= first[partition]
 
 

@@ -24,13 +24,16 @@ class CompiledWindows(NamedTuple):
             the end of the window; 1 if the event counts itself; index of the pair.
         numbers: float64[2, W]: value of an empty window; divisor that converts kept whole numbers
             to the value's unit.
-        pairs: int64[2, Q], rows of ``History.members`` with value and filter, or NOWHERE.
+        pairs: int64[3, Q], rows of ``History.members`` with value and filter, or NOWHERE. Filters
+            of a shared history leave repeats out: the third row has those that members store.
         columns: int64[2, K]: byte position in a stored member; 1 for a condition of one byte.
         size: Bytes of a stored member.
         horizon: Microseconds back from an event that windows and the search for duplicates use.
         duplicates: Microseconds back from an event in which its id is searched for.
         cap: Maximum number of members that an event sees.
         worth: Minimum number of members that a compaction removes.
+        shared: True for histories whose members may be of several partitions.
+        delay: Longest delay of a window, in microseconds.
     """
 
     windows: Longs
@@ -42,6 +45,8 @@ class CompiledWindows(NamedTuple):
     duplicates: int
     cap: int
     worth: int
+    shared: bool
+    delay: int
 
 
 class Stored(NamedTuple):
@@ -52,7 +57,9 @@ class Stored(NamedTuple):
         begins: int64[U], place of each value in ``data``, non-decreasing.
         lengths: int64[U], bytes of each value.
         oldest: Times that no later event reaches back to: int64[P] by partition for members,
-            int64[U] by history for labels.
+            int64[U] by history for labels. For members of shared histories int64[2]: the time that
+            no later event reaches back to, and the newest time at or before which no event joins
+            and no window's cap counts from.
     """
 
     data: Bytes
@@ -73,8 +80,8 @@ class Events(NamedTuple):
             been late.
         late: bool[N].
         first: int64[P], the batch's first offset by partition; the highest number where it has no
-            event. Stored members from there on come again: they are of an attempt that was not
-            committed, or later in the log.
+            event. Stored members from there on are ahead of the batch: of an attempt that was not
+            committed, or applied before they are scored.
     """
 
     order: Longs
@@ -93,7 +100,8 @@ class Results(NamedTuple):
 
     Attributes:
         values: float64[W, N].
-        duplicate: bool[N], True for an event whose id is already in its history.
+        duplicate: bool[N], True for an event whose id is already in its history, of a shared one
+            among the members of its own partition.
         capped: bool[N], True where the cap hides a member within the horizon.
         added: uint8[N * size], members to append.
         compacted: uint8[S], members that replace the stored ones; S is the distance from the begin
@@ -133,17 +141,21 @@ class History(NamedTuple):
     Attributes:
         members: int64[KEPT + K, C + 1], the members that an event sees, sorted by MEMBER_KEYS;
             LABEL is the index of the member's first label or NOWHERE, SOURCE the index among the
-            stored members. The last column is the event itself.
+            stored members. The last column is the event itself. Shared histories have more rows:
+            the place of the member before with the same event id, or NOWHERE, and filters.
+        all: int64[the same], members of a shared history with those ahead of the batch, which some
+            events see; int64[R, 1] for others.
         counts: int64[Q, C + 1], members before each place that count.
         sums: int64[Q, C + 1], sums of their values.
         chosen: int64[C + 1], columns of the members that a window counts.
         table: int64[2, T], hash table of distinct values: a slot is taken if its second row holds
-            the ticket of the present search.
+            the ticket of the present search. A search for repeats takes the first row alone.
         ends: int64[2], places of the first member within a window's time, and of the first behind
             it.
     """
 
     members: Longs
+    all: Longs
     counts: Longs
     sums: Longs
     chosen: Longs

@@ -158,14 +158,16 @@ def test_behind_a_batch_histories_reach_no_further_back_than_compaction_leaves_t
 ) -> None:
     day = 86_400
     _, log = short(made, [0, 2 * day, 3 * day])
-    # Three days less those that ids are remembered for, and the lateness.
-    assert set(log.lowest[0].values()) == {making.T0 + (2 * day - 10) * SECOND}
+    # Three days less the longest window, the one that ids are remembered for, and the lateness.
+    assert set(log.lowest[0].values()) == {
+        making.T0 + (2 * day - reach - 10) * SECOND for reach in (30, 100)
+    }
     wider = making.feature_set(tmp_path, FEATURES.replace("over: 60s", "over: 3d"))
     assert wider.histories.layouts == made.histories.layouts
     assert wider.histories.coverage(log, LOCAL) == pytest.approx(
         {"card": 1 / 3, "shop": 1}, abs=1e-3
     )
-    found, _ = short(wider, [3 * day, 5 * day, 5 * day + 31], log)
+    found, _ = short(wider, [3 * day, 5 * day - 71, 5 * day - 69], log)
     assert found == {"card": [True, True, False], "shop": [False] * 3}
 
 
