@@ -30,6 +30,7 @@ class LogState:
             such events has no entry.
         pairs: The state at earlier offsets, in their order.
         offsets: Offset of the next record. Known where partitions are read from a topic.
+        elsewhere: Watermarks of the scored events of partitions that other workers read.
     """
 
     highest: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class LogState:
     early: Mapping[int, int] = field(default_factory=dict)
     pairs: Mapping[int, tuple[Pair, ...]] = field(default_factory=dict)
     offsets: Mapping[int, int] = field(default_factory=dict)
+    elsewhere: Mapping[int, int] = field(default_factory=dict)
 
     def watermarks(self, support: int) -> dict[int, int]:
         """The ``support``-th highest event time of each partition that has at least that many."""

@@ -77,7 +77,7 @@ def locate(
     ahead = known_before & (time > before + AHEAD)
     if early is not None:
         ahead |= early
-    watermarks = log.watermarks(support)
+    watermarks = {**log.elsewhere, **log.watermarks(support)}
     return (
         WindowPosition(
             of,

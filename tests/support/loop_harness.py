@@ -148,6 +148,9 @@ class Histories:
         self._journal.append("restored")
         return log
 
+    def known(self, log: LogState) -> LogState:
+        raise AssertionError("enrich asks, not the loop")
+
     def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
         raise AssertionError("enrich reads, not the loop")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -140,6 +140,15 @@ class Marks:
                 )
                 writes.append(self.write(histories, partition, before.offsets[partition] + 1, mark))
         return writes
+
+    def scored_elsewhere(self, own: Collection[int]) -> dict[int, int]:
+        """Watermarks of the scored events of other partitions than these, as last read."""
+        if len(own) == self._partitions or not self.read:
+            return {}
+        marked = np.min([marks["reached"] for marks in self.read], axis=0) > 0
+        scored = np.min([marks["scored"] for marks in self.read], axis=0)
+        known = np.flatnonzero(marked & (scored != UNKNOWN)).tolist()
+        return {partition: int(scored[partition]) for partition in known if partition not in own}
 
     def reaching(self, state: LogState) -> LogState:
         """The state of the log, as far back as the histories reach.

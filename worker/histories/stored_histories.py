@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -167,6 +167,10 @@ class Histories(Protocol):
         """
         ...
 
+    def known(self, log: LogState) -> LogState:
+        """The state of the log, with what is known of the partitions that other workers read."""
+        ...
+
     def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
         """Reads of a micro-batch that notice lost members, and events that have to wait.
 
@@ -236,6 +240,9 @@ class NoHistories:
 
     def restore(self, log: LogState) -> Generator[Progress, None, LogState]:
         yield from ()
+        return log
+
+    def known(self, log: LogState) -> LogState:
         return log
 
     def checked(
@@ -336,6 +343,9 @@ class StoredHistories:
                 log = restoring.state
             self._target.read_marks()
         return self._target.marks.reaching(log)
+
+    def known(self, log: LogState) -> LogState:
+        return replace(log, elsewhere=self._target.marks.scored_elsewhere(log.offsets))
 
     def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
         return MarkedReads(store, self._target.marks, self._alignment, batch, log.offsets)

@@ -180,7 +180,8 @@ class Enrich:
         Raises:
             DependencyUnavailableError: The store is away.
         """
-        enriching = Enriching(self.feature_set, batch, log, self.histories.namespace())
+        known = self.histories.known(log)
+        enriching = Enriching(self.feature_set, batch, known, self.histories.namespace())
         self.histories.await_written()
         return enriching.read(self.histories.checked(self.store, batch, log)).finish()
 
