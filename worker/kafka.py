@@ -97,9 +97,7 @@ def make_consumer(
     )
 
 
-def make_fill_consumer(
-    kafka: KafkaSettings, on_error: Callable[[KafkaError], None]
-) -> Consumer:
+def make_fill_consumer(kafka: KafkaSettings, on_error: Callable[[KafkaError], None]) -> Consumer:
     """Make a consumer for a fill: it reads much at a time, and does not join the group."""
     return make_consumer(
         kafka,

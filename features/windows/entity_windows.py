@@ -99,7 +99,7 @@ class EntityWindows:
         joining.windows, joining.labelled, joining.reach = (), False, 0
         joining.horizon = self.rules.duplicates
         joining.back = self.rules.allowed_lateness + joining.horizon
-        joining.compiled = joining._compile()
+        joining.compiled = joining._compile()  # noqa: SLF001 - a copy of this object
         if not self.own:
             joining.compiled = joining.compiled._replace(duplicates=_NEVER)
         return joining
