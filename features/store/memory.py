@@ -43,7 +43,7 @@ class MemoryStore:
         rows = [[self._row(key, fields) for key in asked] for asked, fields in hashes]
         values = self.read([key for some in keys for key in some.to_list()])
         server = ServerRun(self._run_id, 0) if marks else None
-        return ReadResult(StoredValues.of(values), rows, self.read(marks), server)
+        return ReadResult(StoredValues.of(values), rows, self.read(marks) if marks else (), server)
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         with self._writing:

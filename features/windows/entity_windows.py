@@ -18,8 +18,6 @@ from features.windows.kernel.structs import NOWHERE, CompiledWindows
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import EventBatch
 
-_NEVER = -(2**62)
-"""Distance in which no duplicates are found."""
 WORTH = 16
 """Minimum number of members that a compaction removes; it must also be the number that stays."""
 
@@ -54,9 +52,10 @@ class EntityWindows:
         )
         self.back = rules.allowed_lateness + self.horizon
         self.labelled = any(w.aggregate is Aggregate.FRAUD_SHARE for w in windows)
-        self.compiled = self._compile()
+        self.compiled = self.compile()
 
-    def _compile(self) -> CompiledWindows:
+    def compile(self) -> CompiledWindows:
+        """The windows in the form that the compiled loop reads."""
         windows, columns = self.windows, self.layout.columns
         row_of = {column.key: rows.KEPT + index for index, column in enumerate(columns)}
         pairs = [
@@ -109,18 +108,12 @@ class EntityWindows:
         )
 
     def joining(self) -> EntityWindows:
-        """The same histories without windows: computed is only which events join them.
-
-        Events are judged as duplicates where all events of a key are in one partition. Of histories
-        that partitions share, each event that is not late becomes a member.
-        """
+        """The same histories without windows: computed is only which events join them."""
         joining = copy(self)
         joining.windows, joining.labelled, joining.reach = (), False, 0
         joining.horizon = self.rules.duplicates
         joining.back = self.rules.allowed_lateness + joining.horizon
-        joining.compiled = joining._compile()
-        if not self.own:
-            joining.compiled = joining.compiled._replace(duplicates=_NEVER)
+        joining.compiled = joining.compile()
         return joining
 
     def request(self, batch: EventBatch, namespace: Namespace) -> HistoryRequest:

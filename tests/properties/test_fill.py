@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any, cast
@@ -16,6 +16,7 @@ import pytest
 from confluent_kafka import OFFSET_INVALID
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from base.errors import DependencyUnavailableError
 from features.history.watermarks import LogState
@@ -27,12 +28,14 @@ from tests.properties.logs import make_events
 from tests.properties.rich_set import SECOND
 from tests.properties.scenarios import Scenario, scenarios
 from tests.properties.system import System, columns_of
-from tests.support.fakes import FakeConsumer, FakeMessage
+from tests.support.fakes import Clock, FakeConsumer, FakeMessage
+from tests.support.loop_harness import sample
 from tests.support.making import T0
 from worker.fill import fill
 from worker.fill.fill import Fill, FilledHistories
 from worker.fill.members import Appends
-from worker.fill.ranges import Range, RangeReader
+from worker.fill.ranges import OffsetRange, RangeReader
+from worker.process import metrics
 
 Place = tuple[int, int]
 NONE: Mapping[int, int] = {}
@@ -135,7 +138,7 @@ def small_steps(size: int) -> Iterator[None]:
 def filled(
     system: System,
     events: Sequence[Event],
-    ranges: Mapping[int, Range],
+    ranges: Mapping[int, OffsetRange],
     log: LogState,
     step: int,
     *,
@@ -155,16 +158,12 @@ def filled(
     )
     with small_steps(step):
         filling = Fill(histories, reader, log)
-        for _ in range(2 * len(events) + 20):
-            try:
-                progress = filling.step()
-            except DependencyUnavailableError:
-                continue
-            if progress.done:
-                break
-        else:
-            raise AssertionError(f"the fill does not end: {progress}")
-    assert progress.remaining == {}
+        done, steps = False, 2 * len(events) + 20
+        while not done:
+            steps -= 1
+            assert steps, "the fill does not end"
+            with suppress(DependencyUnavailableError):
+                done = filling.step().done
     filling.close()
     assert consumer.closed
     assert not {"subscribe", "commit", "committed"} & {*consumer.calls}
@@ -228,7 +227,7 @@ def test_from_the_start_of_the_log_all_members_are_made_and_its_state(
     reference, state = scored(system, before, sizes_of(data))
     present = {p: data.draw(st.integers(end - 5, end)) for p, end in ends.items() if p != 1}
     begin = data.draw(st.sampled_from([0, OFFSET_INVALID]))
-    ranges = {p: Range(begin, end) for p, end in ends.items()}
+    ranges = {p: OffsetRange(begin, end) for p, end in ends.items()}
     store, filling = filled(system, events, ranges, LogState(), present=present, **how(data))
     prefixes = compared(system, events)
     assert part(store.held, prefixes, lambda _: True) == part(
@@ -256,7 +255,9 @@ def many_again(draw: random.Random) -> list[Event]:
         elif earlier and draw.random() < 0.4:
             again = draw.choice(earlier)
         of_card = {"card": f"c{card}"}
-        events.append(Event(0, number, again, time, event.keys | of_card, event.values | of_card))
+        events.append(
+            Event(0, number, again, time, {**event.keys, **of_card}, {**event.values, **of_card})
+        )
     return events
 
 
@@ -269,7 +270,7 @@ def test_ids_that_come_again_near_the_end_of_their_time_are_judged_as_by_scoring
     events = many_again(random.Random(seed))
     system = System((lateness * SECOND, remembered * SECOND, cap, 2, None), 2)
     reference, state = scored(system, events, cycle([40]))
-    ranges = {event.partition: Range(0, event.offset + 1) for event in events}
+    ranges = {event.partition: OffsetRange(0, event.offset + 1) for event in events}
     store, filling = filled(system, events, ranges, LogState(), 3)
     prefixes = compared(system, events)
     assert part(store.held, prefixes, lambda _: True) == part(
@@ -295,10 +296,10 @@ def test_from_a_pair_all_members_are_made_that_a_later_event_may_see(
     needed = data.draw(st.sampled_from([event.time for event in events])) - data.draw(
         st.sampled_from([0, 1, 5 * SECOND])
     )
-    ranges, log = dict[int, Range](), LogState()
+    ranges, log = dict[int, OffsetRange](), LogState()
     for event in events:
         begin, at = state.replay_from(event.partition, needed) or (0, LogState())
-        ranges[event.partition] = Range(begin, event.offset + 1)
+        ranges[event.partition] = OffsetRange(begin, event.offset + 1)
         log = replace(
             log,
             highest={**log.highest, **at.highest},
@@ -314,3 +315,34 @@ def test_from_a_pair_all_members_are_made_that_a_later_event_may_see(
 
     assert part(store.held, prefixes, is_needed) == part(reference.held, prefixes, is_needed)
     assert (filling.log_state.highest, filling.log_state.early) == (state.highest, state.early)
+
+
+def test_the_progress_is_returned_logged_and_published() -> None:
+    events = many_again(random.Random(1))
+    system = System((SECOND, SECOND, 10, 2, None), 1)
+    clock, consumer = Clock(), consumer_of(events, 0)
+    reader = RangeReader(cast("Any", consumer), "in", {0: OffsetRange(0, len(events))}, 1.0)
+    decoder = cast("Any", EventDecoder(events))
+    store = Store(system)
+    histories = FilledHistories(system.feature_set, decoder, system.namespace, store.append)
+    before = sample("filled_events_total")
+    with mock.patch.object(fill, "STEP_RECORDS", 500), capture_logs() as logs:
+        filling = Fill(histories, reader, LogState(), clock=clock)
+        progresses = []
+        for seconds, left, told in [(2, 1000, 0), (4, 500, 1), (1, 0, 2)]:
+            clock.sleep(seconds)
+            progresses.append(filling.step())
+            assert progresses[-1].remaining == ({0: left} if left else {})
+            assert sample("fill_remaining_records", partition="0") == left
+            assert len(logs) == told
+    assert [progress.done for progress in progresses] == [False, False, True]
+    assert [progress.seconds_left for progress in progresses] == [4, 3, 0]
+    assert store.reached == {0: len(events)}
+    assert sample("filled_events_total") - before == progresses[-1].events
+    assert [(entry["remaining"], entry["seconds_left"]) for entry in logs] == [
+        ({0: 500}, 3),
+        ({}, 0),
+    ]
+    filling.close()
+    remaining = "fraud_worker_fill_remaining_records"
+    assert metrics.REGISTRY.get_sample_value(remaining, {"partition": "0"}) is None

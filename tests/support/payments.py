@@ -118,11 +118,11 @@ def framed(body: bytes, schema_id: int = SCHEMA_ID) -> bytes:
 def body(**changes: bytes) -> bytes:
     """Valid body; ``changes`` replace encoded fields."""
     good = {
-        "id": _some(text("p-1")),
-        "at": _some(varint(TIME_MS)),
-        "customer": _some(text("c-1")),
-        "card": _some(text("k-1")),
-        "amount": _some(struct.pack("<d", 12.5)),
+        "id": some(text("p-1")),
+        "at": some(varint(TIME_MS)),
+        "customer": some(text("c-1")),
+        "card": some(text("k-1")),
+        "amount": some(struct.pack("<d", 12.5)),
         "present": b"\x01",
         "channel": varint(1),
         "fee": varint(1) + b"\x05",
@@ -137,10 +137,10 @@ def good_record(number: int) -> bytes:
     """Framed record that is scored."""
     return framed(
         body(
-            id=_some(text(f"p-{number}")),
-            at=_some(varint(TIME_MS + number * 60_000)),
-            customer=_some(text(f"c-{number % 7}")),
-            amount=_some(struct.pack("<d", number % 300 + 0.25)),
+            id=some(text(f"p-{number}")),
+            at=some(varint(TIME_MS + number * 60_000)),
+            customer=some(text(f"c-{number % 7}")),
+            amount=some(struct.pack("<d", number % 300 + 0.25)),
             present=bytes([number % 2]),
         )
     )
@@ -170,7 +170,7 @@ def _bad() -> Iterator[tuple[str, ErrorCode, bytes | None]]:
     yield "third branch of two", code.UNION_BRANCH_INVALID, framed(body(id=varint(2) + text("x")))
     yield "unknown enum symbol", code.ENUM_SYMBOL_INVALID, framed(body(channel=varint(9)))
     yield "boolean 7", code.BOOLEAN_INVALID, framed(body(present=b"\x07"))
-    yield "broken UTF-8", code.UTF8_INVALID, framed(body(card=_some(varint(2) + b"\xc3\x28")))
+    yield "broken UTF-8", code.UTF8_INVALID, framed(body(card=some(varint(2) + b"\xc3\x28")))
     yield "array bomb", code.COLLECTION_TOO_LONG, framed(body(tags=varint(2**50) + text("x")))
     yield (
         "decimal beyond 64 bits",
@@ -178,38 +178,38 @@ def _bad() -> Iterator[tuple[str, ErrorCode, bytes | None]]:
         framed(body(fee=varint(12) + b"\x7f" * 12)),
     )
     yield "no id", code.EVENT_ID_MISSING, framed(body(id=b"\x00"))
-    yield "empty id", code.EVENT_ID_MISSING, framed(body(id=_some(text(""))))
+    yield "empty id", code.EVENT_ID_MISSING, framed(body(id=some(text(""))))
     yield "no time", code.EVENT_TIME_MISSING, framed(body(at=b"\x00"))
     yield (
         "seconds for milliseconds",
         code.EVENT_TIME_OUT_OF_RANGE,
-        framed(body(at=_some(varint(TIME_MS // 1000)))),
+        framed(body(at=some(varint(TIME_MS // 1000)))),
     )
     yield (
         "year 2150",
         code.EVENT_TIME_OUT_OF_RANGE,
-        framed(body(at=_some(varint(5_680_281_600_000)))),
+        framed(body(at=some(varint(5_680_281_600_000)))),
     )
     yield "no amount", code.AMOUNT_MISSING, framed(body(amount=b"\x00"))
     for number in ("nan", "inf", "-inf"):
         yield (
             number,
             code.AMOUNT_NOT_FINITE,
-            framed(body(amount=_some(struct.pack("<d", float(number))))),
+            framed(body(amount=some(struct.pack("<d", float(number))))),
         )
     yield (
         "amount beyond 64 bits",
         code.AMOUNT_OVERFLOW,
-        framed(body(amount=_some(struct.pack("<d", 1e300)))),
+        framed(body(amount=some(struct.pack("<d", 1e300)))),
     )
     yield (
         "amount below the minimum",
         code.AMOUNT_BELOW_MINIMUM,
-        framed(body(amount=_some(struct.pack("<d", -5000.0)))),
+        framed(body(amount=some(struct.pack("<d", -5000.0)))),
     )
     yield "no card", code.ENTITY_KEY_MISSING, framed(body(card=b"\x00"))
     yield "no customer", code.PARTITION_KEY_MISSING, framed(body(customer=b"\x00"))
-    yield "endless card", code.KEY_TOO_LONG, framed(body(card=_some(text("k" * 5000))))
+    yield "endless card", code.KEY_TOO_LONG, framed(body(card=some(text("k" * 5000))))
 
 
 def output_too_large() -> BadRecord:
@@ -233,7 +233,7 @@ def text(value: str) -> bytes:
     return varint(len(value.encode())) + value.encode()
 
 
-def _some(encoded: bytes) -> bytes:
+def some(encoded: bytes) -> bytes:
     """Encode the second branch of a union."""
     return b"\x02" + encoded
 

@@ -1,5 +1,12 @@
 """Fill: put events of the log into histories without scoring them.
 
-`ranges` reads parts of the input topic with a consumer of its own, and `fill` finds out which of
-their events are members of which histories.
+`ranges` reads parts of the input topic with a consumer of its own, `members` finds out which of
+their events are members of which histories, and `fill` appends these.
 """
+
+from __future__ import annotations
+
+from worker.fill.fill import Fill, FilledHistories, Progress
+from worker.fill.ranges import OffsetRange, RangeReader
+
+__all__ = ["Fill", "FilledHistories", "OffsetRange", "Progress", "RangeReader"]

@@ -18,6 +18,7 @@ from schemas.batch import EventBatch, Records
 from worker.fill.members import Appends, Members
 from worker.fill.ranges import RangeReader
 from worker.process import metrics
+from worker.process.garbage import without_collection
 
 log = structlog.get_logger(__name__)
 
@@ -121,10 +122,12 @@ class Fill:
             KafkaException: The brokers do not answer.
             DeliveryFatalError: The topic cannot be read.
         """
-        if self._records is None:
-            self._records = self._reader.read(self._step_records, wait_s)
-        events = self._apply(self._records)
-        self._records = None
+        # With it, a step takes two thirds more CPU (measured): each record is an object.
+        with without_collection():
+            if self._records is None:
+                self._records = self._reader.read(self._step_records, wait_s)
+            events = self._apply(self._records)
+            self._records = None
         self._events += events
         metrics.filled_events.inc(events)
         remaining = self._reader.remaining()

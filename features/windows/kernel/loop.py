@@ -226,7 +226,8 @@ def _scratch(plan: CompiledWindows, stored: Stored, events: Events) -> History:
         slots *= 2
     pairs, height = plan.pairs.shape[1], events.members.shape[0]
     if plan.shared:
-        height = plan.pairs[rows.WHERE].max() + 1
+        # Behind the kept columns: the member before with the same id, and the filters.
+        height += 1 + pairs
     return History(
         np.empty((height, most + 1), np.int64),
         np.empty((height, most + 1 if plan.shared else 1), np.int64),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 from tests.support.loop_harness import sample
-from worker.process.garbage import frozen_start, report_pauses
+from worker.process.garbage import frozen_start, report_pauses, without_collection
 
 
 def test_what_was_there_at_the_start_is_not_searched() -> None:
@@ -22,6 +22,15 @@ def test_from_the_loop_on_garbage_is_collected() -> None:
     gc.disable()
     with frozen_start():
         assert gc.isenabled()
+
+
+def test_a_block_without_collection_leaves_the_collector_as_it_was() -> None:
+    with without_collection():
+        assert not gc.isenabled()
+        with without_collection():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_pauses_are_measured_by_generation() -> None:
