@@ -147,7 +147,7 @@ def test_a_fill_that_is_interrupted_makes_the_histories_that_scoring_makes(
     plan, store, reached = feature_set.histories, RedisStore(redis_url), dict[int, int]()
     needed = min(state.watermarks(plan.rules.watermark_support).values()) - plan.span
 
-    def append(appends: Appends, done: Mapping[int, int]) -> None:
+    def append(appends: Appends, done: Mapping[int, int], _: LogState) -> None:
         store.append(appends)
         reached.update(done)
 

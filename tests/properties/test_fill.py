@@ -31,7 +31,6 @@ from tests.properties.system import System, columns_of
 from tests.support.fakes import Clock, FakeConsumer, FakeMessage
 from tests.support.loop_harness import sample
 from tests.support.making import T0
-from worker.fill import fill
 from worker.fill.fill import Fill, FilledHistories
 from worker.fill.members import Appends
 from worker.fill.ranges import OffsetRange, RangeReader
@@ -119,8 +118,8 @@ def scored(system: System, events: Sequence[Event], sizes: Iterator[int]) -> tup
 
 
 @contextmanager
-def small_steps(size: int) -> Iterator[None]:
-    """Steps of few records, and local histories that are compacted and forgotten at once."""
+def short_memory() -> Iterator[None]:
+    """Local histories are compacted and forgotten at once."""
     sweep = SweptStore.sweep
 
     def sweep_now(store: SweptStore, before: int) -> None:
@@ -128,7 +127,6 @@ def small_steps(size: int) -> Iterator[None]:
         sweep(store, before)
 
     with (
-        mock.patch.object(fill, "STEP_RECORDS", size),
         mock.patch.object(entity_windows, "WORTH", 1),
         mock.patch.object(SweptStore, "sweep", sweep_now),
     ):
@@ -156,8 +154,8 @@ def filled(
         store.append,
         present,
     )
-    with small_steps(step):
-        filling = Fill(histories, reader, log)
+    with short_memory():
+        filling = Fill(histories, reader, log, records=step)
         done, steps = False, 2 * len(events) + 20
         while not done:
             steps -= 1
@@ -326,8 +324,8 @@ def test_the_progress_is_returned_logged_and_published() -> None:
     store = Store(system)
     histories = FilledHistories(system.feature_set, decoder, system.namespace, store.append)
     before = sample("filled_events_total")
-    with mock.patch.object(fill, "STEP_RECORDS", 500), capture_logs() as logs:
-        filling = Fill(histories, reader, LogState(), clock=clock)
+    with capture_logs() as logs:
+        filling = Fill(histories, reader, LogState(), records=500, clock=clock)
         progresses = []
         for seconds, left, told in [(2, 1000, 0), (4, 500, 1), (1, 0, 2)]:
             clock.sleep(seconds)

@@ -12,7 +12,7 @@ from features.history.watermarks import LogState
 from schemas.avro.decoder import Decoder
 from worker.consume.poll import Poller
 from worker.fill.fill import Append, Fill, FilledHistories
-from worker.fill.ranges import Range, RangeReader
+from worker.fill.ranges import OffsetRange, RangeReader
 
 
 class LogSource:
@@ -56,7 +56,7 @@ class LogSource:
         self,
         namespace: Namespace,
         append: Append,
-        ranges: Mapping[int, Range],
+        ranges: Mapping[int, OffsetRange],
         state: LogState,
         present: Mapping[int, int],
         records: int,
