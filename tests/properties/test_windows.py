@@ -43,6 +43,7 @@ SHARES = {
     "tied, shop": 0.02,
     "short, card": 0.2,
     "short, shop": 0.2,
+    "repeats, shop": 0.05,
 }
 """Of events, at least: a case that never comes proves nothing. Half as often as in the rarest of
 ten runs, or less: how many of them hypothesis draws in 200 cases differs threefold."""
@@ -52,6 +53,7 @@ RATES = {
     "compactions": 1.0,
     "stale compactions": 0.05,
     "zombies": 0.3,
+    "applied ahead": 1.0,
 }
 """Of cases, likewise."""
 
