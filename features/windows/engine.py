@@ -171,7 +171,7 @@ def _events_of(
     first[list(at.first)] = list(at.first.values())
     counts = np.bincount(request.codes, minlength=len(request.histories))
     ends = np.concatenate(([0], np.cumsum(counts)))
-    return Events(order, ends, members, at.base, at.late, first)
+    return Events(order, ends, members, at.base[order], at.late[order], first)
 
 
 def _stored(values: StoredValues, size: int, what: str, oldest: Longs) -> Stored:

@@ -125,7 +125,7 @@ def _events(half: Longs) -> Events:
         order,
         half * (_EVENTS // 2),
         members[:, order],
-        np.maximum(times, 600),
-        late,
+        np.maximum(times, 600)[order],
+        late[order],
         np.array([40, 45]),
     )

@@ -57,7 +57,7 @@ def compute_windows(
         place: Place of the event among them.
         base: As in `Events`.
         duplicate: True if the event counts itself in no window.
-        values: As in `Results`.
+        values: float64[W, M] to fill.
         column: Column of ``values``.
     """
     event, of = members.shape[1] - 1, windows.shape[1]

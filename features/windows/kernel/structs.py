@@ -70,8 +70,8 @@ class Events(NamedTuple):
         members: int64[KEPT + K, N], the events as members, in ``order``; LABEL and SOURCE are not
             read.
         base: int64[N], the event time, or for a late event the earliest time that would not have
-            been late.
-        late: bool[N].
+            been late; in ``order``.
+        late: bool[N], in ``order``.
         first: int64[P], the batch's first offset by partition; the highest number where it has no
             event. Stored members from there on come again: they are of an attempt that was not
             committed, or later in the log.
