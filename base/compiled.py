@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 
+from base.arrays import Bytes
 from base.errors import ConfigurationError
 from base.kernel_cache import cpu_name, kernel_folder
 
@@ -176,3 +177,17 @@ def _pointer(context: Any, builder: Any, signature: Any, args: Any, bits: int) -
 _FORMATS = {32: "<i", 64: "<q"}
 load32, load64 = _load(32), _load(64)
 store32, store64 = _store(32), _store(64)
+
+
+@leaf
+def copy_bytes(source: Bytes, begin: int, end: int, out: Bytes, at: int) -> int:
+    """Copy the bytes [begin, end) of ``source`` to ``at``; return the place behind them."""
+    while begin + 8 <= end:
+        store64(out, at, load64(source, begin))
+        begin += 8
+        at += 8
+    while begin < end:
+        out[at] = source[begin]
+        begin += 1
+        at += 1
+    return at

@@ -18,7 +18,7 @@ class StoredValues:
 
     Attributes:
         data: uint8[B].
-        begins: int64[U], place of each value in ``data``, non-decreasing.
+        begins: int64[U], place of each value in ``data``.
         lengths: int64[U], ABSENT where there is no value.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -12,8 +12,8 @@ from base.arrays import Bytes, Longs
 from features.history.labels import LABEL
 from features.history.layout import check_size
 from features.history.watermarks import UNKNOWN
-from features.store.protocol import Compaction, Writes
 from features.store.stored_values import StoredValues
+from features.store.writes import AppendColumns, CompactionColumns
 from features.values.frame import Frame
 from features.values.keys import Keys
 from features.windows.entity_windows import EntityWindows, HistoryRequest
@@ -29,11 +29,8 @@ MEMBERS_AT_A_TIME = 2**15
 Its bytes stay in the processor's cache, and a thread pool has work to share.
 """
 
-Portion = Callable[[], Writes]
-"""Computation of some histories, with all of the batch's events of their keys.
-
-Portions are independent; each returns the writes to its histories.
-"""
+Portion = Callable[[], None]
+"""Computation of some histories, with all of the batch's events of their keys; independent."""
 
 NO_TRACE = Trace(NOWHERE, 0, np.empty((6, 0), np.int64), np.zeros(1, np.int64))
 
@@ -55,6 +52,7 @@ class EntityComputation:
         ids: npt.NDArray[np.uint64],
         frame: Frame,
         at: WindowPosition,
+        stored: StoredValues,
     ) -> None:
         """Prepare the computation.
 
@@ -65,88 +63,74 @@ class EntityComputation:
             ids: uint64[N], hashes of the event ids.
             frame: Values of the batch, with the features of the event alone.
             at: Positions of the events.
-        """
-        self._plan = plan
-        self._request = request
-        self._events = _events_of(plan, request, batch, ids, frame, at)
-        self._oldest = _oldest(plan, at)
-        self._oldest_labels = _oldest_labels(plan, request, at)
-        self.values = np.empty((len(plan.windows), len(batch)))
-        self.duplicate = np.empty(len(batch), np.bool_)
-        self.capped = np.empty(len(batch), np.bool_)
-
-    def portions(self, stored: StoredValues, trace: Trace = NO_TRACE) -> list[Portion]:
-        """Split the computation where the histories have too many members.
-
-        Args:
             stored: Stored values of the request's keys, histories before labels.
-            trace: Request for the members of one window.
 
         Raises:
             ConfigurationError: The store holds a value that does not consist of members.
         """
-        count, size = len(self._request.histories), self._plan.compiled.size
-        histories = _stored(stored[:count], size, "a history", self._oldest)
-        labels = stored[count:] if self._request.labels else StoredValues.of([b""] * count)
-        labelled = _stored(labels, LABEL.itemsize, "labels", self._oldest_labels)
-        through = np.zeros(count + 1, np.int64)
-        (histories.lengths // size).cumsum(out=through[1:])
-        through += self._events.ends
-        keys = self._request.histories.to_list()
-        made, begin = list[Portion](), 0
-        while begin < count:
-            most = through[begin] + MEMBERS_AT_A_TIME
-            end = max(int(np.searchsorted(through, most, "right")) - 1, begin + 1)
-            made.append(partial(self._run, begin, end, keys, histories, labelled, trace))
-            begin = end
-        return made
-
-    def _run(
-        self,
-        begin: int,
-        end: int,
-        keys: Sequence[bytes],
-        histories: Stored,
-        labelled: Stored,
-        trace: Trace,
-    ) -> Writes:
-        """Compute the histories [begin, end), and return the writes to them."""
-        size, request = self._plan.compiled.size, self._request
-        stored, labels = _some(histories, begin, end), _some(labelled, begin, end)
-        labels = labels._replace(oldest=labels.oldest[begin:end])
-        events = self._events._replace(ends=self._events.ends[begin : end + 1])
-        results = Results(
+        self._plan, self._request = plan, request
+        count, size = len(request.histories), plan.compiled.size
+        self._events = _events_of(plan, request, batch, ids, frame, at)
+        labels = stored[count:] if request.labels else _nothing(count)
+        self._stored = _stored(stored[:count], size, "a history", _oldest(plan, at))
+        self._labels = _stored(labels, LABEL.itemsize, "labels", _oldest_labels(plan, request, at))
+        self.values = np.empty((len(plan.windows), len(batch)))
+        self.duplicate, self.capped = np.empty((2, len(batch)), np.bool_)
+        self._results = Results(
             self.values,
             self.duplicate,
             self.capped,
-            np.empty((events.ends[-1] - events.ends[0]) * size, np.uint8),
-            np.empty(_extent(stored), np.uint8),
-            np.empty(_extent(labels), np.uint8),
-            np.empty((3, end - begin), np.int64),
+            np.empty(len(batch) * size, np.uint8),
+            np.empty(self._stored.ends[-1], np.uint8),
+            np.empty(self._labels.ends[-1], np.uint8),
+            np.empty((3, count), np.int64),
         )
-        compute(self._plan.compiled, stored, labels, events, results, trace)
-        added = _cut(
-            results.added, (events.ends - events.ends[0]) * size, results.lengths[rows.ADDED]
+
+    def portions(self, trace: Trace = NO_TRACE) -> list[Portion]:
+        """Split the computation where the histories have too many members.
+
+        Args:
+            trace: Request for the members of one window.
+        """
+        plan, events, made, first = self._plan.compiled, self._events, list[Portion](), 0
+        arguments = plan, self._stored, self._labels, events, self._results, trace
+        through = self._stored.ends // plan.size + events.ends
+        while first < len(through) - 1:
+            most = through[first] + MEMBERS_AT_A_TIME
+            last = max(int(through.searchsorted(most, "right")) - 1, first + 1)
+            made.append(partial(compute, *arguments, first, last))
+            first = last
+        return made
+
+    @property
+    def appends(self) -> AppendColumns:
+        """Members to append to the histories, after all portions."""
+        begins = self._events.ends[:-1] * self._plan.compiled.size
+        return AppendColumns(
+            self._request.histories, self._written(self._results.added, begins, rows.ADDED)
         )
-        compactions = [
-            *_compactions(
-                request.histories, begin, stored, results.compacted, results.lengths[rows.COMPACTED]
-            ),
-            *_compactions(
-                request.labels, begin, labels, results.labels, results.lengths[rows.LABELS]
-            ),
+
+    @property
+    def compactions(self) -> list[CompactionColumns]:
+        """Histories and labels that a later event may reach, after all portions."""
+        results, request = self._results, self._request
+        kept = [
+            (request.histories, self._stored, results.compacted, rows.COMPACTED),
+            (request.labels, self._labels, results.labels, rows.LABELS),
         ]
-        return Writes([(keys[begin + of], value) for of, value in added if value], compactions)
+        return [
+            CompactionColumns(
+                keys,
+                StoredValues(stored.data, stored.begins, stored.lengths),
+                self._written(data, stored.ends[:-1], row),
+            )
+            for keys, stored, data, row in kept
+            if keys is not None
+        ]
 
-
-def _compactions(
-    keys: Keys | None, begin: int, stored: Stored, data: Bytes, lengths: Longs
-) -> list[Compaction]:
-    """Compactions of the values of ``keys`` from ``begin`` on that do not stay as they are."""
-    compacted = _cut(data, stored.begins - stored.begins[0], lengths)
-    if keys is None or not compacted:
-        return []
-    return [Compaction(keys.key(begin + of), _value(stored, of), value) for of, value in compacted]
+    def _written(self, data: Bytes, begins: Longs, row: int) -> StoredValues:
+        data.flags.writeable = False
+        return StoredValues(data, begins, self._results.lengths[row])
 
 
 def _events_of(
@@ -175,31 +159,16 @@ def _events_of(
 
 
 def _stored(values: StoredValues, size: int, what: str, oldest: Longs) -> Stored:
-    lengths = np.maximum(values.lengths, 0)
+    lengths, ends = np.maximum(values.lengths, 0), np.zeros(len(values) + 1, np.int64)
     check_size(lengths, size, what)
-    return Stored(values.data, values.begins, lengths, oldest)
+    lengths.cumsum(out=ends[1:])
+    return Stored(values.data, values.begins, lengths, ends, oldest)
 
 
-def _some(stored: Stored, begin: int, end: int) -> Stored:
-    """The values [begin, end)."""
-    return stored._replace(begins=stored.begins[begin:end], lengths=stored.lengths[begin:end])
-
-
-def _extent(stored: Stored) -> int:
-    """Bytes from the begin of the first value to the end of the last."""
-    return int(stored.begins[-1] + stored.lengths[-1] - stored.begins[0])
-
-
-def _value(stored: Stored, index: int) -> bytes:
-    begin = int(stored.begins[index])
-    return stored.data[begin : begin + int(stored.lengths[index])].tobytes()
-
-
-def _cut(data: Bytes, begins: Longs, lengths: Longs) -> list[tuple[int, bytes]]:
-    """Indexes of the histories that have a value, and the values."""
-    view, has = data.data, np.flatnonzero(lengths != NOWHERE)
-    ranges = zip(has.tolist(), begins[has].tolist(), lengths[has].tolist(), strict=True)
-    return [(of, bytes(view[begin : begin + length])) for of, begin, length in ranges]
+def _nothing(count: int) -> StoredValues:
+    """Values of keys that no window needs."""
+    data, zeros = np.frombuffer(b"", np.uint8), np.zeros(count, np.int64)
+    return StoredValues(data, zeros, zeros)
 
 
 def _oldest(plan: EntityWindows, at: WindowPosition) -> Longs:

@@ -79,6 +79,8 @@ def golden_results() -> bytes:
         _events(half),
         results,
         Trace(NOWHERE, 0, np.empty((6, 0), np.int64), zero),
+        0,
+        2,
     )
     return b"".join(array.tobytes() for array in results)
 
@@ -108,9 +110,9 @@ def _plan() -> CompiledWindows:
 def _stored(items: npt.NDArray[np.void], half: Longs, oldest: Longs) -> Stored:
     """Stored values of two histories with half of the items each."""
     size = len(items) // 2 * items.dtype.itemsize
-    return Stored(
-        np.frombuffer(items.tobytes(), np.uint8), half[:-1] * size, half[1:] * 0 + size, oldest
-    )
+    begins = half[:-1] * size
+    data = np.frombuffer(items.tobytes(), np.uint8)
+    return Stored(data, begins, begins * 0 + size, half * size, oldest)
 
 
 def _events(half: Longs) -> Events:

@@ -45,11 +45,14 @@ def compute(
     events: Events,
     results: Results,
     trace: Trace,
+    first: int,
+    last: int,
 ) -> None:
-    """Compute the windows of the events of all histories, and the writes to the histories."""
-    history = _scratch(plan, stored, events)
-    values = np.empty((plan.windows.shape[1], events.ends[-1] - events.ends[0]), np.float64)
-    for of in range(len(events.ends) - 1):
+    """Compute the windows of the events of the histories [first, last), and the writes to these."""
+    history = _scratch(plan, stored, events, first, last)
+    number = events.ends[last] - events.ends[first]
+    values = np.empty((plan.windows.shape[1], number), np.float64)
+    for of in range(first, last):
         begin = stored.begins[of]
         end = begin + stored.lengths[of]
         count = read(
@@ -67,7 +70,7 @@ def compute(
             history.members,
             count,
             results.compacted,
-            begin - stored.begins[0],
+            stored.ends[of],
         )
         begin = stored_labels.begins[of]
         end = begin + stored_labels.lengths[of]
@@ -79,12 +82,12 @@ def compute(
             stored_labels.oldest[of],
             plan.worth,
             results.labels,
-            begin - stored_labels.begins[0],
+            stored_labels.ends[of],
         )
         find_labels(labels, history.members, 0, count)
         add_up(history.members, history.counts, history.sums, plan.pairs, 0, count)
-        _compute_events(plan, events, results, trace, history, labels, of, count, values)
-    _give(values, events.order, events.ends[0], results.values)
+        _compute_events(plan, events, results, trace, history, labels, of, count, values, first)
+    _give(values, events.order, events.ends[first], results.values)
 
 
 @leaf
@@ -98,6 +101,7 @@ def _compute_events(
     of: int,
     count: int,
     values: Floats,
+    first: int,
 ) -> None:
     """Compute the windows of the events of one history, and insert them into its members.
 
@@ -111,9 +115,10 @@ def _compute_events(
         of: The history.
         count: Number of stored members.
         values: Values of the windows to fill, in the order of the histories.
+        first: History whose events are the first in ``values``.
     """
     members = history.members
-    event, at = members.shape[1] - 1, (events.ends[of] - events.ends[0]) * plan.size
+    event, at = members.shape[1] - 1, events.ends[of] * plan.size
     begin = at
     for index in range(events.ends[of], events.ends[of + 1]):
         column = events.order[index]
@@ -142,7 +147,7 @@ def _compute_events(
             base,
             duplicate,
             values,
-            index - events.ends[0],
+            index - events.ends[first],
         )
         if column == trace.event:
             _trace(plan, history, labels, floor, count, place, base, duplicate, trace)
@@ -168,10 +173,12 @@ def _give(values: Floats, order: Longs, first: int, results: Floats) -> None:
 
 
 @inner
-def _scratch(plan: CompiledWindows, stored: Stored, events: Events) -> History:
+def _scratch(
+    plan: CompiledWindows, stored: Stored, events: Events, first: int, last: int
+) -> History:
     """Scratch space for the longest history."""
     most = 1
-    for of in range(len(events.ends) - 1):
+    for of in range(first, last):
         members = stored.lengths[of] // plan.size
         most = max(most, members + events.ends[of + 1] - events.ends[of])
     slots = 2

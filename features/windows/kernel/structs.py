@@ -49,8 +49,9 @@ class Stored(NamedTuple):
 
     Attributes:
         data: uint8[B].
-        begins: int64[U], place of each value in ``data``, non-decreasing.
+        begins: int64[U], place of each value in ``data``.
         lengths: int64[U], bytes of each value.
+        ends: int64[U + 1], bytes of all values before each, and of all.
         oldest: Times that no later event reaches back to: int64[P] by partition for members,
             int64[U] by history for labels.
     """
@@ -58,6 +59,7 @@ class Stored(NamedTuple):
     data: Bytes
     begins: Longs
     lengths: Longs
+    ends: Longs
     oldest: Longs
 
 
@@ -88,16 +90,15 @@ class Events(NamedTuple):
 class Results(NamedTuple):
     """Results for N events and U histories.
 
-    The bytes of a history begin where its events, or its stored bytes, begin, counted from those of
-    the first: histories do not depend on each other.
+    The bytes of a history are in the place of its events, or of its stored bytes, when those of all
+    histories lie end to end: histories do not depend on each other.
 
     Attributes:
         values: float64[W, N].
         duplicate: bool[N], True for an event whose id is already in its history.
         capped: bool[N], True where the cap hides a member within the horizon.
         added: uint8[N * size], members to append.
-        compacted: uint8[S], members that replace the stored ones; S is the distance from the begin
-            of the first stored value to the end of the last.
+        compacted: uint8[S], members that replace the stored ones; S is the number of bytes of all.
         labels: uint8[L], labels that replace the stored ones, likewise.
         lengths: int64[3, U], bytes of the three; NOWHERE for a history or labels that stay.
     """
