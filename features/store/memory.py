@@ -8,7 +8,7 @@ from itertools import repeat
 
 import numpy as np
 
-from base.arrays import Bytes, Longs
+from base.arrays import Longs
 from features.store.kernel import arena
 from features.store.kernel.resp import ABSENT
 from features.store.protocol import Compaction, Hashes, ReadResult, Row
@@ -95,10 +95,6 @@ class MemoryStore:
         with self._lock:
             self._drop(keys)
 
-    def __len__(self) -> int:
-        """Number of values."""
-        return len(self._slots)
-
     def _row(self, key: bytes, fields: Sequence[bytes]) -> Row | None:
         if key in self._slots:
             return None
@@ -110,33 +106,37 @@ class MemoryStore:
         self._fill(slots, StoredValues.of([*pairs.values()]))
 
     def _append(self, added: AppendColumns) -> None:
-        has = np.flatnonzero(added.values.lengths > 0)
+        has = np.flatnonzero(added.values.lengths >= 0)
         names = added.keys.to_list()
         if len(has) < len(names):
             names = [names[index] for index in has.tolist()]
-        data, begins, lengths = added.values.data, added.values.begins, added.values.lengths
-        self._fill(self._slots_for(names), StoredValues(data, begins[has], lengths[has]))
+        self._fill(self._slots_for(names), added.values.take(has))
 
     def _fill(self, slots: Longs, more: StoredValues) -> None:
         """Append bytes to the values of slots."""
         columns = more.data, more.begins, more.lengths
-        self._run(lambda done: arena.append(*self._arena(), slots, *columns, done), len(slots))
+        self._run(
+            lambda done: arena.append(
+                self._data, self._filled, self._places, slots, *columns, done
+            ),
+            len(slots),
+        )
 
     def _compact(self, replaced: CompactionColumns) -> None:
         has = np.flatnonzero(replaced.kept.lengths >= 0)
         names = [replaced.keys.key(index) for index in has.tolist()]
         slots = self._slots_of(names)
-        columns = [
-            column
-            for values in replaced[1:]
-            for column in (values.data, values.begins[has], values.lengths[has])
-        ]
-        self._run(lambda done: arena.replace(*self._arena(), slots, *columns, done), len(slots))
+        prefixes, kept = replaced.prefixes.take(has), replaced.kept.take(has)
+        columns = prefixes.data, prefixes.begins, prefixes.lengths
+        others = kept.data, kept.begins, kept.lengths
+        self._run(
+            lambda done: arena.replace(
+                self._data, self._filled, self._places, slots, *columns, *others, done
+            ),
+            len(slots),
+        )
         gone = np.flatnonzero(self._places[arena.LENGTH, slots] == ABSENT)
         self._drop([names[index] for index in gone.tolist()])
-
-    def _arena(self) -> tuple[Bytes, int, Longs]:
-        return self._data, self._filled, self._places[:, : self._used]
 
     def _run(self, step: Callable[[int], tuple[int, int, int]], count: int) -> None:
         """Run a loop of `arena` over all of ``count`` items, in larger buffers where one is full.
@@ -153,10 +153,9 @@ class MemoryStore:
 
     def _grow(self, needed: int) -> None:
         """Move the values to a larger buffer, half of which is free then."""
-        places = self._places[:, : self._used]
-        size = int(places[arena.LENGTH].clip(0).sum())
+        size = int(self._places[arena.LENGTH, : self._used].clip(0).sum())
         data = np.empty(3 * size + 2 * needed + _BYTES, np.uint8)
-        self._filled = arena.move_all(self._data, places, data)
+        self._filled = arena.move_all(self._data, self._places, self._used, data)
         self._data = data
 
     def _slots_of(self, names: Sequence[bytes]) -> Longs:

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from base.arrays import Bytes, Longs
+from base.arrays import Bytes, Longs, Rows
 from features.store.kernel.resp import ABSENT
 
 
@@ -41,6 +41,10 @@ class StoredValues:
 
     def __getitem__(self, some: slice) -> Self:
         return type(self)(self.data, self.begins[some], self.lengths[some])
+
+    def take(self, rows: Rows) -> Self:
+        """The values at ``rows``."""
+        return type(self)(self.data, self.begins[rows], self.lengths[rows])
 
     def value(self, index: int) -> bytes | None:
         """The value at ``index``, None where there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ class AppendColumns(NamedTuple):
 
     Attributes:
         keys: The keys.
-        values: The bytes for each key; none where they are empty or absent.
+        values: The bytes for each key; absent where there are none.
     """
 
     keys: Keys
@@ -54,7 +54,7 @@ class Appends(Collection[tuple[bytes, bytes]]):
         return cls([AppendColumns(keys, StoredValues.of(values))])
 
     def __len__(self) -> int:
-        return sum(int(np.count_nonzero(part.values.lengths > 0)) for part in self.parts)
+        return sum(int(np.count_nonzero(part.values.lengths >= 0)) for part in self.parts)
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         if self._pairs is None:
@@ -62,7 +62,7 @@ class Appends(Collection[tuple[bytes, bytes]]):
                 (key, value)
                 for keys, values in self.parts
                 for key, value in zip(keys.to_list(), values.to_list(), strict=True)
-                if value
+                if value is not None
             ]
         return iter(self._pairs)
 
@@ -82,9 +82,7 @@ class Compactions(Collection[Compaction]):
         if isinstance(compactions, Compactions):
             return compactions
         keys, prefixes, kept = [*zip(*compactions, strict=True)] or [(), (), ()]
-        columns = CompactionColumns(
-            Keys.of(keys), StoredValues.of(prefixes), StoredValues.of(kept)
-        )
+        columns = CompactionColumns(Keys.of(keys), StoredValues.of(prefixes), StoredValues.of(kept))
         return cls([columns])
 
     def __len__(self) -> int:

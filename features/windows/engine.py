@@ -42,6 +42,7 @@ class EntityComputation:
         values: float64[W, N], filled by the portions.
         duplicate: bool[N], events whose id is already in their history; likewise.
         capped: bool[N], events for which the cap hides a member within the horizon; likewise.
+        compactions: Histories and labels with what a later event may see alone; likewise.
     """
 
     def __init__(
@@ -76,15 +77,9 @@ class EntityComputation:
         self._labels = _stored(labels, LABEL.itemsize, "labels", _oldest_labels(plan, request, at))
         self.values = np.empty((len(plan.windows), len(batch)))
         self.duplicate, self.capped = np.empty((2, len(batch)), np.bool_)
-        self._results = Results(
-            self.values,
-            self.duplicate,
-            self.capped,
-            np.empty(len(batch) * size, np.uint8),
-            np.empty(self._stored.ends[-1], np.uint8),
-            np.empty(self._labels.ends[-1], np.uint8),
-            np.empty((3, count), np.int64),
-        )
+        self._added = np.empty(len(batch) * size, np.uint8)
+        self._begins, self._lengths = np.empty((2, 3, count), np.int64)
+        self.compactions: list[CompactionColumns] = []
 
     def portions(self, trace: Trace = NO_TRACE) -> list[Portion]:
         """Split the computation where the histories have too many members.
@@ -92,45 +87,54 @@ class EntityComputation:
         Args:
             trace: Request for the members of one window.
         """
-        plan, events, made, first = self._plan.compiled, self._events, list[Portion](), 0
-        arguments = plan, self._stored, self._labels, events, self._results, trace
-        through = self._stored.ends // plan.size + events.ends
+        through = self._events.ends.copy()
+        through[1:] += self._stored.lengths.cumsum() // self._plan.compiled.size
+        made, first = list[Portion](), 0
         while first < len(through) - 1:
             most = through[first] + MEMBERS_AT_A_TIME
             last = max(int(through.searchsorted(most, "right")) - 1, first + 1)
-            made.append(partial(compute, *arguments, first, last))
+            made.append(partial(self._run, first, last, trace))
             first = last
         return made
+
+    def _run(self, first: int, last: int, trace: Trace) -> None:
+        """Compute the histories [first, last)."""
+        some = slice(first, last)
+        results = Results(
+            self.values,
+            self.duplicate,
+            self.capped,
+            self._added,
+            np.empty(self._stored.lengths[some].sum(), np.uint8),
+            np.empty(self._labels.lengths[some].sum(), np.uint8),
+            self._begins,
+            self._lengths,
+        )
+        plan, stored, labels, events = self._plan.compiled, self._stored, self._labels, self._events
+        compute(plan, stored, labels, events, results, trace, first, last)
+        self._compact(self._request.histories, stored, results.compacted, rows.COMPACTED, some)
+        if self._request.labels is not None:
+            self._compact(self._request.labels, labels, results.labels, rows.LABELS, some)
+
+    def _compact(self, keys: Keys, stored: Stored, kept: Bytes, row: int, some: slice) -> None:
+        """Note the compactions of the values at ``some`` of ``keys``."""
+        begins, lengths = self._begins[row, some], self._lengths[row, some]
+        if (lengths == NOWHERE).all():
+            return
+        # Most bytes of the array were not needed: it is given back, and its memory used again.
+        kept = kept[: lengths.clip(0).sum()].copy()
+        kept.flags.writeable = False
+        prefixes = StoredValues(stored.data, stored.begins[some], stored.lengths[some])
+        self.compactions.append(
+            CompactionColumns(keys[some], prefixes, StoredValues(kept, begins, lengths))
+        )
 
     @property
     def appends(self) -> AppendColumns:
         """Members to append to the histories, after all portions."""
-        begins = self._events.ends[:-1] * self._plan.compiled.size
-        return AppendColumns(
-            self._request.histories, self._written(self._results.added, begins, rows.ADDED)
-        )
-
-    @property
-    def compactions(self) -> list[CompactionColumns]:
-        """Histories and labels that a later event may reach, after all portions."""
-        results, request = self._results, self._request
-        kept = [
-            (request.histories, self._stored, results.compacted, rows.COMPACTED),
-            (request.labels, self._labels, results.labels, rows.LABELS),
-        ]
-        return [
-            CompactionColumns(
-                keys,
-                StoredValues(stored.data, stored.begins, stored.lengths),
-                self._written(data, stored.ends[:-1], row),
-            )
-            for keys, stored, data, row in kept
-            if keys is not None
-        ]
-
-    def _written(self, data: Bytes, begins: Longs, row: int) -> StoredValues:
-        data.flags.writeable = False
-        return StoredValues(data, begins, self._results.lengths[row])
+        self._added.flags.writeable = False
+        values = StoredValues(self._added, self._begins[rows.ADDED], self._lengths[rows.ADDED])
+        return AppendColumns(self._request.histories, values)
 
 
 def _events_of(
@@ -159,10 +163,9 @@ def _events_of(
 
 
 def _stored(values: StoredValues, size: int, what: str, oldest: Longs) -> Stored:
-    lengths, ends = np.maximum(values.lengths, 0), np.zeros(len(values) + 1, np.int64)
+    lengths = np.maximum(values.lengths, 0)
     check_size(lengths, size, what)
-    lengths.cumsum(out=ends[1:])
-    return Stored(values.data, values.begins, lengths, ends, oldest)
+    return Stored(values.data, values.begins, lengths, oldest)
 
 
 def _nothing(count: int) -> StoredValues:

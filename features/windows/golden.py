@@ -21,7 +21,7 @@ from features.windows.kernel.structs import (
 )
 from features.windows.window import Aggregate
 
-_EXPECTED = "2c5bbfe2dc5b8c304e917633bc37227595ce4530abc4af00f789638d095c6556"
+_EXPECTED = "29a9a687bd39c3691b0b21e972fc3650bfb3984e8976c85241c074803388bb1a"
 _MEMBER = np.dtype(
     [
         ("partition", "<i4"),
@@ -71,6 +71,7 @@ def golden_results() -> bytes:
         np.zeros(stored.nbytes, np.uint8),
         np.zeros(labels.nbytes, np.uint8),
         np.zeros((3, 2), np.int64),
+        np.zeros((3, 2), np.int64),
     )
     compute(
         plan,
@@ -112,7 +113,7 @@ def _stored(items: npt.NDArray[np.void], half: Longs, oldest: Longs) -> Stored:
     size = len(items) // 2 * items.dtype.itemsize
     begins = half[:-1] * size
     data = np.frombuffer(items.tobytes(), np.uint8)
-    return Stored(data, begins, begins * 0 + size, half * size, oldest)
+    return Stored(data, begins, begins * 0 + size, oldest)
 
 
 def _events(half: Longs) -> Events:

@@ -106,22 +106,23 @@ def replace(
         at = copy_bytes(kept, begins[index], begins[index] + lengths[index], data, filled)
         copy_bytes(data, begin + cut, begin + length, data, at)
         places[BEGIN, slot], places[ROOM, slot] = filled, room
-        places[LENGTH, slot] = need if need else ABSENT
+        places[LENGTH, slot] = need or ABSENT
         filled += room
     return len(slots), filled, 0
 
 
 @compiled
-def move_all(data: Bytes, places: Longs, target: Bytes) -> int:
+def move_all(data: Bytes, places: Longs, count: int, target: Bytes) -> int:
     """Move all values to an empty buffer; return its bytes in use.
 
     Args:
         data: uint8[B], the buffer.
         places: int64[3, C], places of values.
+        count: Number of columns in use.
         target: The other buffer, at least one and a half times as large as all values.
     """
     filled = 0
-    for slot in range(places.shape[1]):
+    for slot in range(count):
         begin, length = places[BEGIN, slot], places[LENGTH, slot]
         if length > 0:
             copy_bytes(data, begin, begin + length, target, filled)

@@ -52,13 +52,14 @@ def compute(
     history = _scratch(plan, stored, events, first, last)
     number = events.ends[last] - events.ends[first]
     values = np.empty((plan.windows.shape[1], number), np.float64)
+    members_at, labels_at = 0, 0
     for of in range(first, last):
         begin = stored.begins[of]
         end = begin + stored.lengths[of]
         count = read(
             stored.data, begin, end, plan.size, plan.columns, events.first, history.members
         )
-        results.lengths[rows.COMPACTED, of] = compact_members(
+        length = compact_members(
             stored.data,
             begin,
             end,
@@ -70,20 +71,24 @@ def compute(
             history.members,
             count,
             results.compacted,
-            stored.ends[of],
+            members_at,
         )
+        results.begins[rows.COMPACTED, of], results.lengths[rows.COMPACTED, of] = members_at, length
+        members_at += max(length, 0)
         begin = stored_labels.begins[of]
         end = begin + stored_labels.lengths[of]
         labels = read_labels(stored_labels.data, begin, end)
-        results.lengths[rows.LABELS, of] = compact_labels(
+        length = compact_labels(
             stored_labels.data,
             begin,
             end,
             stored_labels.oldest[of],
             plan.worth,
             results.labels,
-            stored_labels.ends[of],
+            labels_at,
         )
+        results.begins[rows.LABELS, of], results.lengths[rows.LABELS, of] = labels_at, length
+        labels_at += max(length, 0)
         find_labels(labels, history.members, 0, count)
         add_up(history.members, history.counts, history.sums, plan.pairs, 0, count)
         _compute_events(plan, events, results, trace, history, labels, of, count, values, first)
@@ -157,7 +162,8 @@ def _compute_events(
             add_up(members, history.counts, history.sums, plan.pairs, place, count)
             write(members, place, plan.columns, results.added, at)
             at += plan.size
-    results.lengths[rows.ADDED, of] = at - begin
+    results.begins[rows.ADDED, of] = begin
+    results.lengths[rows.ADDED, of] = at - begin if at > begin else NOWHERE
 
 
 @leaf

@@ -51,7 +51,6 @@ class Stored(NamedTuple):
         data: uint8[B].
         begins: int64[U], place of each value in ``data``.
         lengths: int64[U], bytes of each value.
-        ends: int64[U + 1], bytes of all values before each, and of all.
         oldest: Times that no later event reaches back to: int64[P] by partition for members,
             int64[U] by history for labels.
     """
@@ -59,7 +58,6 @@ class Stored(NamedTuple):
     data: Bytes
     begins: Longs
     lengths: Longs
-    ends: Longs
     oldest: Longs
 
 
@@ -90,17 +88,20 @@ class Events(NamedTuple):
 class Results(NamedTuple):
     """Results for N events and U histories.
 
-    The bytes of a history are in the place of its events, or of its stored bytes, when those of all
-    histories lie end to end: histories do not depend on each other.
+    Members to append begin where those of the events begin, if all were appended: histories do not
+    depend on each other.
 
     Attributes:
         values: float64[W, N].
         duplicate: bool[N], True for an event whose id is already in its history.
         capped: bool[N], True where the cap hides a member within the horizon.
         added: uint8[N * size], members to append.
-        compacted: uint8[S], members that replace the stored ones; S is the number of bytes of all.
+        compacted: uint8[S], members that replace the stored ones, of one history after the other; S
+            is the number of bytes of all stored members.
         labels: uint8[L], labels that replace the stored ones, likewise.
-        lengths: int64[3, U], bytes of the three; NOWHERE for a history or labels that stay.
+        begins: int64[3, U], place of a history's bytes in each of the three.
+        lengths: int64[3, U], their number; NOWHERE for a history or labels that stay as they
+            are.
     """
 
     values: Floats
@@ -109,6 +110,7 @@ class Results(NamedTuple):
     added: Bytes
     compacted: Bytes
     labels: Bytes
+    begins: Longs
     lengths: Longs
 
 
