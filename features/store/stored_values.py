@@ -53,4 +53,5 @@ class StoredValues:
 
     def to_list(self) -> list[bytes | None]:
         """Each value, None where there is none."""
-        return list(map(self.value, range(len(self))))
+        view, ranges = self.data.data, zip(self.begins.tolist(), self.lengths.tolist(), strict=True)
+        return [None if n == ABSENT else bytes(view[at : at + n]) for at, n in ranges]
