@@ -10,6 +10,7 @@ from base.compiled import FOLDER
 from base.user_folders import CACHE_VARIABLE
 from features.expression.prove_expressions import prove_expressions
 from features.lookups.golden_answers import prove_lookups
+from features.store.prove_memory import prove_memory
 from features.values.prove_hashes import prove_hashes
 from features.windows.golden import prove_windows
 from models.backend.compiled_trees import prove_trees
@@ -21,6 +22,7 @@ _KERNELS = (
     prove_windows,
     prove_hashes,
     prove_lookups,
+    prove_memory,
     prove_expressions,
     prove_trees,
     prove_encoder,

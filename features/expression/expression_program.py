@@ -80,9 +80,13 @@ class ExpressionProgram:
     def __init__(self, nodes: Mapping[str, Node]) -> None:
         compiler = _InstructionCompiler()
         self._results = [(name, compiler.compile(name, node)) for name, node in nodes.items()]
-        self._inputs = [*compiler.inputs, *compiler.text_inputs()]
         self._height = compiler.height
         code, numbers = compiler.instructions()
+        operands = {row for instruction in code for row in instruction[op.A : op.START]}
+        # Most features of windows: a copy of each column takes longer than all instructions.
+        self._unchanged = [(row, read) for row, read in compiler.inputs if row not in operands]
+        self._inputs = [(row, read) for row, read in compiler.inputs if row in operands]
+        self._inputs += compiler.text_inputs()
         self._code = np.array(code, np.int64).reshape(-1, op.WIDTH)
         self._numbers = np.array(numbers, np.float64)
 
@@ -92,7 +96,8 @@ class ExpressionProgram:
         for row, read in self._inputs:
             values[row] = read(frame)
         op.run(self._code, self._numbers, values, values.view(np.int64))
-        return {name: values[row] for name, row in self._results}
+        unchanged = {row: np.asarray(read(frame), np.float64) for row, read in self._unchanged}
+        return {name: unchanged.get(row, values[row]) for name, row in self._results}
 
 
 class _Codes(NamedTuple):

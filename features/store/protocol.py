@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -99,8 +99,8 @@ class Writes:
         compactions: Histories with members that no later event can see.
     """
 
-    appends: Sequence[tuple[bytes, bytes]] = ()
-    compactions: Sequence[Compaction] = ()
+    appends: Collection[tuple[bytes, bytes]] = ()
+    compactions: Collection[Compaction] = ()
 
     def __bool__(self) -> bool:
         return bool(self.appends or self.compactions)
@@ -149,8 +149,8 @@ class OnlineStore(Protocol):
 
     def append(
         self,
-        appends: Sequence[tuple[bytes, bytes]],
-        compactions: Sequence[Compaction] = (),
+        appends: Collection[tuple[bytes, bytes]],
+        compactions: Collection[Compaction] = (),
         expire_ms: int | None = None,
     ) -> None:
         """Apply the compactions, then append bytes to each key; one round trip.

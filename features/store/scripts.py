@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from features.store.protocol import Compaction, MarkWrite
@@ -129,7 +129,7 @@ has not reached its number; then nothing is written.
 ALL = (APPEND, COMPACT, REPLACE, MARK)
 
 
-def append_calls(appends: Sequence[tuple[bytes, bytes]], expire_ms: int | None) -> list[Command]:
+def append_calls(appends: Collection[tuple[bytes, bytes]], expire_ms: int | None) -> list[Command]:
     """Commands that append bytes to each key."""
     joined = dict(appends)
     if len(joined) < len(appends):
@@ -144,7 +144,7 @@ def append_calls(appends: Sequence[tuple[bytes, bytes]], expire_ms: int | None) 
     ]
 
 
-def compact_calls(compactions: Sequence[Compaction], expire_ms: int | None) -> list[Command]:
+def compact_calls(compactions: Collection[Compaction], expire_ms: int | None) -> list[Command]:
     """Commands that apply the compactions."""
     held = [compaction for compaction in compactions if compaction.prefix]
     expire = _expire(expire_ms)

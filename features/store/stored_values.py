@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from base.arrays import Bytes, Longs
+from base.arrays import Bytes, Longs, Rows
 from features.store.kernel.resp import ABSENT
 
 
@@ -18,7 +18,7 @@ class StoredValues:
 
     Attributes:
         data: uint8[B].
-        begins: int64[U], place of each value in ``data``, non-decreasing.
+        begins: int64[U], place of each value in ``data``.
         lengths: int64[U], ABSENT where there is no value.
     """
 
@@ -42,6 +42,10 @@ class StoredValues:
     def __getitem__(self, some: slice) -> Self:
         return type(self)(self.data, self.begins[some], self.lengths[some])
 
+    def take(self, rows: Rows) -> Self:
+        """The values at ``rows``."""
+        return type(self)(self.data, self.begins[rows], self.lengths[rows])
+
     def value(self, index: int) -> bytes | None:
         """The value at ``index``, None where there is none."""
         begin, length = int(self.begins[index]), int(self.lengths[index])
@@ -49,4 +53,5 @@ class StoredValues:
 
     def to_list(self) -> list[bytes | None]:
         """Each value, None where there is none."""
-        return list(map(self.value, range(len(self))))
+        view, ranges = self.data.data, zip(self.begins.tolist(), self.lengths.tolist(), strict=True)
+        return [None if n == ABSENT else bytes(view[at : at + n]) for at, n in ranges]

@@ -25,7 +25,7 @@ from schemas.batch import Decoded, Kind, Records, refusals
 from schemas.files.read import FileChunk, count_rows, read_chunks
 from schemas.files.values import to_column
 
-CHUNK_ROWS = 300_000
+CHUNK_ROWS = 150_000
 """Rows of a chunk: with fewer each history is read more often (measured), more need more memory."""
 
 Hashes32 = npt.NDArray[np.uint32]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from features.loading import NO_PAST_LOOKUPS, KnownLabels, PastLookup
 from features.loading.label_rows import FILE_PARTITION
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction
+from features.store.writes import Appends
 from features.tables.event_table import EventTable
 from features.windows.order import InputTimes
 from features.windows.plan import Each
@@ -46,12 +47,14 @@ class SweptStore(MemoryStore):
 
     def append(
         self,
-        appends: Sequence[tuple[bytes, bytes]],
-        compactions: Sequence[Compaction] = (),
+        appends: Collection[tuple[bytes, bytes]],
+        compactions: Collection[Compaction] = (),
         expire_ms: int | None = None,
     ) -> None:
-        super().append(appends, compactions, expire_ms)
-        self._written |= dict.fromkeys((key for key, _ in appends), self.now)
+        added = Appends.of(appends)
+        super().append(added, compactions, expire_ms)
+        for keys, _ in added.parts:
+            self._written |= dict.fromkeys(keys.to_list(), self.now)
 
     def outlive(self, keys: Iterable[bytes], time: int) -> None:
         """Keep these keys until ``time``, which is later than ``now``."""
@@ -66,11 +69,11 @@ class SweptStore(MemoryStore):
         if len(self._written) < self._due:
             return
         self._later = {key: time for key, time in self._later.items() if time > before}
-        for key in [key for key, last in self._written.items() if last <= before]:
-            if key in self._later:
-                continue
+        old = [key for key, last in self._written.items() if last <= before]
+        gone = [key for key in old if key not in self._later]
+        for key in gone:
             del self._written[key]
-            self._values.pop(key, None)
+        self.drop(gone)
         self._due = max(_MIN_KEYS_TO_SWEEP, 2 * len(self._written))
 
 

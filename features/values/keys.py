@@ -36,6 +36,9 @@ class Keys:
     def __len__(self) -> int:
         return len(self.ends) - 1
 
+    def __getitem__(self, some: slice) -> Self:
+        return replace(self, ends=self.ends[some.start : some.stop + 1])
+
     def behind(self, prefix: bytes) -> Self:
         """The same keys behind another prefix."""
         return replace(self, prefix=prefix)

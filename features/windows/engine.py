@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -12,8 +12,8 @@ from base.arrays import Bytes, Longs
 from features.history.labels import LABEL
 from features.history.layout import check_size
 from features.history.watermarks import UNKNOWN
-from features.store.protocol import Compaction, Writes
 from features.store.stored_values import StoredValues
+from features.store.writes import AppendColumns, CompactionColumns
 from features.values.frame import Frame
 from features.values.keys import Keys
 from features.windows.entity_windows import EntityWindows, HistoryRequest
@@ -29,11 +29,8 @@ MEMBERS_AT_A_TIME = 2**15
 Its bytes stay in the processor's cache, and a thread pool has work to share.
 """
 
-Portion = Callable[[], Writes]
-"""Computation of some histories, with all of the batch's events of their keys.
-
-Portions are independent; each returns the writes to its histories.
-"""
+Portion = Callable[[], None]
+"""Computation of some histories, with all of the batch's events of their keys; independent."""
 
 NO_TRACE = Trace(NOWHERE, 0, np.empty((6, 0), np.int64), np.zeros(1, np.int64))
 
@@ -46,6 +43,7 @@ class EntityComputation:
         duplicate: bool[N], events whose id is already in their history, of a shared one among the
             members of their own partition; likewise.
         capped: bool[N], events for which the cap hides a member within the horizon; likewise.
+        compactions: Histories and labels with what a later event may see alone; likewise.
     """
 
     def __init__(
@@ -56,6 +54,7 @@ class EntityComputation:
         ids: npt.NDArray[np.uint64],
         frame: Frame,
         at: WindowPosition,
+        stored: StoredValues,
     ) -> None:
         """Prepare the computation.
 
@@ -66,88 +65,77 @@ class EntityComputation:
             ids: uint64[N], hashes of the event ids.
             frame: Values of the batch, with the features of the event alone.
             at: Positions of the events.
-        """
-        self._plan = plan
-        self._request = request
-        self._events = _events_of(plan, request, batch, ids, frame, at)
-        self._oldest = _oldest(plan, at)
-        self._oldest_labels = _oldest_labels(plan, request, at)
-        self.values = np.empty((len(plan.windows), len(batch)))
-        self.duplicate = np.empty(len(batch), np.bool_)
-        self.capped = np.empty(len(batch), np.bool_)
-
-    def portions(self, stored: StoredValues, trace: Trace = NO_TRACE) -> list[Portion]:
-        """Split the computation where the histories have too many members.
-
-        Args:
             stored: Stored values of the request's keys, histories before labels.
-            trace: Request for the members of one window.
 
         Raises:
             ConfigurationError: The store holds a value that does not consist of members.
         """
-        count, size = len(self._request.histories), self._plan.compiled.size
-        histories = _stored(stored[:count], size, "a history", self._oldest)
-        labels = stored[count:] if self._request.labels else StoredValues.of([b""] * count)
-        labelled = _stored(labels, LABEL.itemsize, "labels", self._oldest_labels)
-        through = np.zeros(count + 1, np.int64)
-        (histories.lengths // size).cumsum(out=through[1:])
-        through += self._events.ends
-        keys = self._request.histories.to_list()
-        made, begin = list[Portion](), 0
-        while begin < count:
-            most = through[begin] + MEMBERS_AT_A_TIME
-            end = max(int(np.searchsorted(through, most, "right")) - 1, begin + 1)
-            made.append(partial(self._run, begin, end, keys, histories, labelled, trace))
-            begin = end
+        self._plan, self._request = plan, request
+        count, size = len(request.histories), plan.compiled.size
+        self._events = _events_of(plan, request, batch, ids, frame, at)
+        labels = stored[count:] if request.labels else _nothing(count)
+        self._stored = _stored(stored[:count], size, "a history", _oldest(plan, at))
+        self._labels = _stored(labels, LABEL.itemsize, "labels", _oldest_labels(plan, request, at))
+        self.values = np.empty((len(plan.windows), len(batch)))
+        self.duplicate, self.capped = np.empty((2, len(batch)), np.bool_)
+        self._added = np.empty(len(batch) * size, np.uint8)
+        self._begins, self._lengths = np.empty((2, 3, count), np.int64)
+        self.compactions: list[CompactionColumns] = []
+
+    def portions(self, trace: Trace = NO_TRACE) -> list[Portion]:
+        """Split the computation where the histories have too many members.
+
+        Args:
+            trace: Request for the members of one window.
+        """
+        through = self._events.ends.copy()
+        through[1:] += self._stored.lengths.cumsum() // self._plan.compiled.size
+        made, first = list[Portion](), 0
+        while first < len(through) - 1:
+            most = through[first] + MEMBERS_AT_A_TIME
+            last = max(int(through.searchsorted(most, "right")) - 1, first + 1)
+            made.append(partial(self._run, first, last, trace))
+            first = last
         return made
 
-    def _run(
-        self,
-        begin: int,
-        end: int,
-        keys: Sequence[bytes],
-        histories: Stored,
-        labelled: Stored,
-        trace: Trace,
-    ) -> Writes:
-        """Compute the histories [begin, end), and return the writes to them."""
-        size, request = self._plan.compiled.size, self._request
-        stored, labels = _some(histories, begin, end), _some(labelled, begin, end)
-        labels = labels._replace(oldest=labels.oldest[begin:end])
-        events = self._events._replace(ends=self._events.ends[begin : end + 1])
+    def _run(self, first: int, last: int, trace: Trace) -> None:
+        """Compute the histories [first, last)."""
+        some = slice(first, last)
         results = Results(
             self.values,
             self.duplicate,
             self.capped,
-            np.empty((events.ends[-1] - events.ends[0]) * size, np.uint8),
-            np.empty(_extent(stored), np.uint8),
-            np.empty(_extent(labels), np.uint8),
-            np.empty((3, end - begin), np.int64),
+            self._added,
+            np.empty(self._stored.lengths[some].sum(), np.uint8),
+            np.empty(self._labels.lengths[some].sum(), np.uint8),
+            self._begins,
+            self._lengths,
         )
-        compute(self._plan.compiled, stored, labels, events, results, trace)
-        added = _cut(
-            results.added, (events.ends - events.ends[0]) * size, results.lengths[rows.ADDED]
+        plan, stored, labels, events = self._plan.compiled, self._stored, self._labels, self._events
+        compute(plan, stored, labels, events, results, trace, first, last)
+        self._compact(self._request.histories, stored, results.compacted, rows.COMPACTED, some)
+        if self._request.labels is not None:
+            self._compact(self._request.labels, labels, results.labels, rows.LABELS, some)
+
+    def _compact(self, keys: Keys, stored: Stored, kept: Bytes, row: int, some: slice) -> None:
+        """Note the compactions of the values at ``some`` of ``keys``."""
+        begins, lengths = self._begins[row, some], self._lengths[row, some]
+        if (lengths == NOWHERE).all():
+            return
+        # Most bytes of the array were not needed: it is given back, and its memory used again.
+        kept = kept[: lengths.clip(0).sum()].copy()
+        kept.flags.writeable = False
+        prefixes = StoredValues(stored.data, stored.begins[some], stored.lengths[some])
+        self.compactions.append(
+            CompactionColumns(keys[some], prefixes, StoredValues(kept, begins, lengths))
         )
-        compactions = [
-            *_compactions(
-                request.histories, begin, stored, results.compacted, results.lengths[rows.COMPACTED]
-            ),
-            *_compactions(
-                request.labels, begin, labels, results.labels, results.lengths[rows.LABELS]
-            ),
-        ]
-        return Writes([(keys[begin + of], value) for of, value in added if value], compactions)
 
-
-def _compactions(
-    keys: Keys | None, begin: int, stored: Stored, data: Bytes, lengths: Longs
-) -> list[Compaction]:
-    """Compactions of the values of ``keys`` from ``begin`` on that do not stay as they are."""
-    compacted = _cut(data, stored.begins - stored.begins[0], lengths)
-    if keys is None or not compacted:
-        return []
-    return [Compaction(keys.key(begin + of), _value(stored, of), value) for of, value in compacted]
+    @property
+    def appends(self) -> AppendColumns:
+        """Members to append to the histories, after all portions."""
+        self._added.flags.writeable = False
+        values = StoredValues(self._added, self._begins[rows.ADDED], self._lengths[rows.ADDED])
+        return AppendColumns(self._request.histories, values)
 
 
 def _events_of(
@@ -172,7 +160,7 @@ def _events_of(
     first[list(at.first)] = list(at.first.values())
     counts = np.bincount(request.codes, minlength=len(request.histories))
     ends = np.concatenate(([0], np.cumsum(counts)))
-    return Events(order, ends, members, at.base, at.late, first)
+    return Events(order, ends, members, at.base[order], at.late[order], first)
 
 
 def _stored(values: StoredValues, size: int, what: str, oldest: Longs) -> Stored:
@@ -181,26 +169,10 @@ def _stored(values: StoredValues, size: int, what: str, oldest: Longs) -> Stored
     return Stored(values.data, values.begins, lengths, oldest)
 
 
-def _some(stored: Stored, begin: int, end: int) -> Stored:
-    """The values [begin, end)."""
-    return stored._replace(begins=stored.begins[begin:end], lengths=stored.lengths[begin:end])
-
-
-def _extent(stored: Stored) -> int:
-    """Bytes from the begin of the first value to the end of the last."""
-    return int(stored.begins[-1] + stored.lengths[-1] - stored.begins[0])
-
-
-def _value(stored: Stored, index: int) -> bytes:
-    begin = int(stored.begins[index])
-    return stored.data[begin : begin + int(stored.lengths[index])].tobytes()
-
-
-def _cut(data: Bytes, begins: Longs, lengths: Longs) -> list[tuple[int, bytes]]:
-    """Indexes of the histories that have a value, and the values."""
-    view, has = data.data, np.flatnonzero(lengths != NOWHERE)
-    ranges = zip(has.tolist(), begins[has].tolist(), lengths[has].tolist(), strict=True)
-    return [(of, bytes(view[begin : begin + length])) for of, begin, length in ranges]
+def _nothing(count: int) -> StoredValues:
+    """Values of keys that no window needs."""
+    data, zeros = np.frombuffer(b"", np.uint8), np.zeros(count, np.int64)
+    return StoredValues(data, zeros, zeros)
 
 
 def _oldest(plan: EntityWindows, at: WindowPosition) -> Longs:

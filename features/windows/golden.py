@@ -21,7 +21,7 @@ from features.windows.kernel.structs import (
 )
 from features.windows.window import Aggregate
 
-_EXPECTED = "4470faf1c96ca44e9b772192fe74b7040c4ab0f01c4c0776df5c54a5ad305e51"
+_EXPECTED = "4f84fe147e9c1ab9bde27ee86698d824e21fd73b118247e5434b0764a7665584"
 _MEMBER = np.dtype(
     [
         ("partition", "<i4"),
@@ -86,6 +86,7 @@ def _results(plan: CompiledWindows, oldest: Longs, first: Longs) -> bytes:
         np.zeros(stored.nbytes, np.uint8),
         np.zeros(labels.nbytes, np.uint8),
         np.zeros((3, 2), np.int64),
+        np.zeros((3, 2), np.int64),
     )
     compute(
         plan,
@@ -94,6 +95,8 @@ def _results(plan: CompiledWindows, oldest: Longs, first: Longs) -> bytes:
         _events(half, first),
         results,
         Trace(NOWHERE, 0, np.empty((6, 0), np.int64), zero),
+        0,
+        2,
     )
     return b"".join(array.tobytes() for array in results)
 
@@ -131,9 +134,9 @@ def _plan(*, shared: bool) -> CompiledWindows:
 def _stored(items: npt.NDArray[np.void], half: Longs, oldest: Longs) -> Stored:
     """Stored values of two histories with half of the items each."""
     size = len(items) // 2 * items.dtype.itemsize
-    return Stored(
-        np.frombuffer(items.tobytes(), np.uint8), half[:-1] * size, half[1:] * 0 + size, oldest
-    )
+    begins = half[:-1] * size
+    data = np.frombuffer(items.tobytes(), np.uint8)
+    return Stored(data, begins, begins * 0 + size, oldest)
 
 
 def _events(half: Longs, first: Longs) -> Events:
@@ -148,7 +151,7 @@ def _events(half: Longs, first: Longs) -> Events:
         order,
         half * (_EVENTS // 2),
         members[:, order],
-        np.maximum(times, 600),
-        late,
+        np.maximum(times, 600)[order],
+        late[order],
         first,
     )

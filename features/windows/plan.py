@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.protocol import Writes
 from features.store.stored_values import StoredValues
+from features.store.writes import Appends, Compactions
 from features.values.frame import Frame
 from features.values.hash64 import hash_ids
 from features.windows.coverage import coverage, find_short, without_histories
@@ -24,7 +26,7 @@ from features.windows.position import WindowPosition, locate
 from features.windows.window import HistoryRules, Window
 from schemas.batch import EventBatch
 
-Each = Callable[[Callable[[Portion], Writes], Sequence[Portion]], Iterable[Writes]]
+Each = Callable[[Callable[[Portion], None], Sequence[Portion]], Iterable[None]]
 """``map``, or the ``map`` of a thread pool."""
 
 CAPPED, SHORT = "history_capped", "history_short"
@@ -176,11 +178,13 @@ class WindowRequest:
         computations, portions, start = [], list[Portion](), 0
         for entity, request in self._requests:
             end = start + sum(map(len, request.keys))
-            computed = EntityComputation(entity, request, batch, self._ids, frame, self._at)
-            portions += computed.portions(stored[start:end])
+            computed = EntityComputation(
+                entity, request, batch, self._ids, frame, self._at, stored[start:end]
+            )
+            portions += computed.portions()
             computations.append(computed)
             start = end
-        writes = list(each(call, portions))
+        deque(each(call, portions), 0)
         flags = {
             LATE: self._at.late,
             AHEAD: self._at.ahead,
@@ -191,7 +195,6 @@ class WindowRequest:
             values |= zip((window.name for window in entity.windows), computed.values, strict=True)
             flags[f"{CAPPED}:{entity.entity}"] = computed.capped
         flags |= {f"{SHORT}:{entity}": short for entity, short in self._short.items()}
-        appends = [item for one in writes for item in one.appends]
-        return Windowed(
-            values, flags, Writes(appends, [item for one in writes for item in one.compactions])
-        )
+        appends = Appends([computed.appends for computed in computations])
+        compactions = [part for computed in computations for part in computed.compactions]
+        return Windowed(values, flags, Writes(appends, Compactions(compactions)))

@@ -88,12 +88,12 @@ def trace(
     at, _ = locate(batch, log, windows.rules, namespace.partitions)
     request = plan.request(batch, namespace)
     ids = hash_ids(batch.event_id, namespace.key)
-    computation = EntityComputation(plan, request, batch, ids, frame, at)
     stored = store.read_all(request.keys).values
+    computation = EntityComputation(plan, request, batch, ids, frame, at, stored)
     size = int(stored.lengths.clip(0).sum()) // plan.compiled.size + len(batch)
     of = plan.windows.index(window)
     traced = Trace(row, of, np.empty((6, size), np.int64), np.zeros(1, np.int64))
-    for portion in computation.portions(stored, traced):
+    for portion in computation.portions(traced):
         portion()
     members = [
         TracedMember(partition, offset, time, _value(window, kept), bool(fraud), bool(current))

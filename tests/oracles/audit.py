@@ -30,7 +30,9 @@ from confluent_kafka import Message
 
 from features.history.namespace import Namespace
 from features.store.memory import MemoryStore
-from features.store.protocol import OnlineStore
+from features.store.protocol import Hashes, OnlineStore, ReadResult
+from features.store.stored_values import StoredValues
+from features.values.keys import Keys
 from schemas.batch import Position
 from tests.oracles.delivery import Answer, Verdict, judge
 from tests.oracles.served import Pair, Servings, stretches
@@ -96,12 +98,16 @@ class OverlayStore(MemoryStore):
         super().__init__()
         self._shared = shared
 
-    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        own = super().read(keys)
-        return [
+    def read_all(
+        self, keys: Sequence[Keys], hashes: Sequence[Hashes] = (), marks: Sequence[bytes] = ()
+    ) -> ReadResult:
+        read = super().read_all(keys, hashes, marks)
+        shared = self._shared.read_all(keys).values
+        values = [
             value if mine is None else mine
-            for mine, value in zip(own, self._shared.read(keys), strict=True)
+            for mine, value in zip(read.values.to_list(), shared.to_list(), strict=True)
         ]
+        return read._replace(values=StoredValues.of(values))
 
 
 class OwnNamespace(NoHistories):

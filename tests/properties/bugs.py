@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,14 +41,14 @@ class CompactsByLength(MemoryStore):
 
     def append(
         self,
-        appends: Sequence[tuple[bytes, bytes]],
-        compactions: Sequence[Compaction] = (),
+        appends: Collection[tuple[bytes, bytes]],
+        compactions: Collection[Compaction] = (),
         expire_ms: int | None = None,
     ) -> None:
         for key, prefix, kept in compactions:
-            found = self._values.get(key, b"")
-            if len(found) >= len(prefix):
-                self._values[key] = kept + found[len(prefix) :]
+            (found,) = self.read([key])
+            if found is not None and len(found) >= len(prefix):
+                self.write([(key, kept + found[len(prefix) :])])
         super().append(appends, (), expire_ms)
 
 
@@ -61,8 +61,8 @@ class ReadsNotItsWrites(MemoryStore):
 
     def append(
         self,
-        appends: Sequence[tuple[bytes, bytes]],
-        compactions: Sequence[Compaction] = (),
+        appends: Collection[tuple[bytes, bytes]],
+        compactions: Collection[Compaction] = (),
         expire_ms: int | None = None,
     ) -> None:
         members = [pair for pair in appends if b":history:" in pair[0]]

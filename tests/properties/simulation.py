@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from unittest import mock
@@ -228,7 +228,7 @@ def _covers(reached: Sequence[int], floor: Sequence[int]) -> bool:
     return all(a >= b for a, b in zip(reached, floor, strict=True))
 
 
-def _chosen(writes: Sequence[T], mask: int) -> list[T]:
+def _chosen(writes: Collection[T], mask: int) -> list[T]:
     return [write for bit, write in enumerate(writes) if mask >> bit & 1]
 
 

@@ -67,7 +67,7 @@ class Store:
 
     def append(self, appends: Appends, reached: Mapping[int, int], _: LogState) -> None:
         if self._failures and self._failures.pop():
-            self.take(appends[::2])
+            self.take([*appends][::2])
             raise DependencyUnavailableError("away")
         self.take(appends)
         assert all(offset > self.reached.get(p, -1) for p, offset in reached.items())

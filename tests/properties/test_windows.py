@@ -97,10 +97,10 @@ def test_python_computes_the_bits_of_the_compiled_kernel(seed: int) -> None:
     def compute_both(plan: CompiledWindows, *given: Any) -> None:
         nonlocal calls
         calls += 1
-        *stored, results, trace = given
+        *stored, results, trace, first, last = given
         copies = [type(part)(*map(copy, part)) for part in (results, trace)]
         loop.compute(plan, *given)
-        python(plan, *stored, *copies)
+        python(plan, *stored, *copies, first, last)
         for ours, theirs in zip((*results, *trace), chain(*copies), strict=True):
             assert np.asarray(ours).tobytes() == np.asarray(theirs).tobytes()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from features.values.frame import Frame
 from features.windows.plan import WindowRequest
 from schemas.batch import EventBatch
 
-Appends = Sequence[tuple[bytes, bytes]]
+Appends = Collection[tuple[bytes, bytes]]
 """Pairs of a key and the members to append to its history."""
 
 

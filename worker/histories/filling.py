@@ -54,7 +54,7 @@ class HistoryTarget:
 
     def append(
         self,
-        members: Sequence[tuple[bytes, bytes]],
+        members: Collection[tuple[bytes, bytes]],
         histories: Collection[MarkedHistories],
         marks: Mapping[int, tuple[int, Mark]],
     ) -> None:
@@ -169,7 +169,7 @@ class Restoring:
             target.store.write_marks(writes, target.expire_ms)
 
     def _append(
-        self, members: Sequence[tuple[bytes, bytes]], reached: Mapping[int, int], _: LogState
+        self, members: Collection[tuple[bytes, bytes]], reached: Mapping[int, int], _: LogState
     ) -> None:
         # Without a watermark: other partitions must not take these for complete before the end.
         marks = {p: (self._at[p], self._mark(p, end)) for p, end in reached.items()}
@@ -249,7 +249,7 @@ class Ahead:
         support = target.plan.rules.watermark_support
 
         def append(
-            members: Sequence[tuple[bytes, bytes]], reached: Mapping[int, int], after: LogState
+            members: Collection[tuple[bytes, bytes]], reached: Mapping[int, int], after: LogState
         ) -> None:
             nonlocal at
             watermark = after.watermarks(support).get(partition, UNKNOWN)

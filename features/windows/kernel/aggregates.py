@@ -59,7 +59,7 @@ def compute_windows(
         place: Place of the event among them.
         base: As in `Events`.
         duplicate: True if the event counts itself in no window.
-        values: As in `Results`.
+        values: float64[W, M] to fill.
         column: Column of ``values``.
         begin: Index of the first window.
         after: Index behind the last window.

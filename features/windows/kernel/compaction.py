@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from base.arrays import Bytes, Longs
-from base.compiled import inner, leaf, load32, load64
+from base.compiled import copy_bytes, inner, leaf, load32, load64
 from features.windows.kernel import rows
 from features.windows.kernel.columns import behind
 from features.windows.kernel.members import comes_again
@@ -153,7 +153,6 @@ def _copy_others(
     at = out_at
     for index in range(len(removed)):
         if not removed[index]:
-            for byte in range(begin + index * size, begin + (index + 1) * size):
-                out[at] = data[byte]
-                at += 1
+            item = begin + index * size
+            at = copy_bytes(data, item, item + size, out, at)
     return at - out_at

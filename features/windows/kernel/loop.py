@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from base.arrays import Longs
+from base.arrays import Floats, Longs
 from base.compiled import compiled, inner, leaf
 from features.windows.kernel import rows
 from features.windows.kernel.aggregates import choose, compute_windows, first_shown, span
@@ -57,17 +57,22 @@ def compute(
     events: Events,
     results: Results,
     trace: Trace,
+    first: int,
+    last: int,
 ) -> None:
-    """Compute the windows of the events of all histories, and the writes to the histories."""
-    history = _scratch(plan, stored, events)
+    """Compute the windows of the events of the histories [first, last), and the writes to these."""
+    history = _scratch(plan, stored, events, first, last)
+    number = events.ends[last] - events.ends[first]
+    values = np.empty((plan.windows.shape[1], number), np.float64)
     # Shared histories have all members, as some events see those ahead of the batch.
-    first = events.first[:0] if plan.shared else events.first
-    for of in range(len(events.ends) - 1):
+    hidden = events.first[:0] if plan.shared else events.first
+    members_at, labels_at = 0, 0
+    for of in range(first, last):
         begin = stored.begins[of]
         end = begin + stored.lengths[of]
-        count = read(stored.data, begin, end, plan.size, plan.columns, first, history.members)
+        count = read(stored.data, begin, end, plan.size, plan.columns, hidden, history.members)
         if plan.shared:
-            left = compact_shared(
+            length = compact_shared(
                 stored.data,
                 begin,
                 end,
@@ -78,10 +83,10 @@ def compute(
                 history.members,
                 count,
                 results.compacted,
-                begin - stored.begins[0],
+                members_at,
             )
         else:
-            left = compact_members(
+            length = compact_members(
                 stored.data,
                 begin,
                 end,
@@ -93,22 +98,26 @@ def compute(
                 history.members,
                 count,
                 results.compacted,
-                begin - stored.begins[0],
+                members_at,
             )
-        results.lengths[rows.COMPACTED, of] = left
+        results.begins[rows.COMPACTED, of], results.lengths[rows.COMPACTED, of] = members_at, length
+        members_at += max(length, 0)
         begin = stored_labels.begins[of]
         end = begin + stored_labels.lengths[of]
         labels = read_labels(stored_labels.data, begin, end)
-        results.lengths[rows.LABELS, of] = compact_labels(
+        length = compact_labels(
             stored_labels.data,
             begin,
             end,
             stored_labels.oldest[of],
             plan.worth,
             results.labels,
-            begin - stored_labels.begins[0],
+            labels_at,
         )
-        _compute_events(plan, events, results, trace, history, labels, of, count)
+        results.begins[rows.LABELS, of], results.lengths[rows.LABELS, of] = labels_at, length
+        labels_at += max(length, 0)
+        _compute_events(plan, events, results, trace, history, labels, of, count, values, first)
+    _give(values, events.order, events.ends[first], results.values)
 
 
 @leaf
@@ -121,10 +130,25 @@ def _compute_events(  # noqa: PLR0915 - split, histories of few members took a f
     labels: Longs,
     of: int,
     count: int,
+    values: Floats,
+    first: int,
 ) -> None:
-    """Compute the windows of the events of one history, and insert them into its members."""
+    """Compute the windows of the events of one history, and insert them into its members.
+
+    Args:
+        plan: The windows.
+        events: As in `compute`, like ``results`` and ``trace``.
+        results: Likewise.
+        trace: Likewise.
+        history: Scratch space with the stored members.
+        labels: Labels of the history.
+        of: The history.
+        count: Number of stored members.
+        values: Values of the windows to fill, in the order of the histories.
+        first: History whose events are the first in ``values``.
+    """
     members, all_ = history.members, NOWHERE
-    event, at = members.shape[1] - 1, (events.ends[of] - events.ends[0]) * plan.size
+    event, at = members.shape[1] - 1, events.ends[of] * plan.size
     begin, earlier = at, rows.KEPT + plan.columns.shape[1]
     find_labels(labels, members, 0, count)
     if plan.shared and is_any_ahead(members, count, events.first):
@@ -143,7 +167,7 @@ def _compute_events(  # noqa: PLR0915 - split, histories of few members took a f
                 members, count, plan.pairs, earlier, plan.duplicates, plan.cap, history.table
             )
             add_up(members, history.counts, history.sums, plan.pairs, 0, count)
-        base, place = events.base[column], place_of(members, count, event)
+        base, place = events.base[index], place_of(members, count, event)
         if plan.shared:
             # It joins in any case: if it is a repeat, its filters leave it out.
             floor, duplicate = 0, False
@@ -190,14 +214,14 @@ def _compute_events(  # noqa: PLR0915 - split, histories of few members took a f
                 place,
                 base,
                 duplicate,
-                results.values,
-                column,
+                values,
+                index - events.ends[first],
                 window,
                 done,
             )
             if column == trace.event and window <= trace.window < done:
                 _trace(plan, history, labels, floor, count, place, base, duplicate, trace)
-        if events.late[column] or duplicate:
+        if events.late[index] or duplicate:
             continue
         if all_ == NOWHERE:
             insert(members, count, place, event)
@@ -211,14 +235,29 @@ def _compute_events(  # noqa: PLR0915 - split, histories of few members took a f
             all_ += 1
         write(members, event, plan.columns, results.added, at)
         at += plan.size
-    results.lengths[rows.ADDED, of] = at - begin
+    results.begins[rows.ADDED, of] = begin
+    results.lengths[rows.ADDED, of] = at - begin if at > begin else NOWHERE
+
+
+@leaf
+def _give(values: Floats, order: Longs, first: int, results: Floats) -> None:
+    """Copy the values of the events ``order[first]`` and later to their rows of the batch.
+
+    One window after the other: to write all windows of each event, places far apart, took half as
+    long again as to compute them.
+    """
+    for window in range(values.shape[0]):
+        for index in range(values.shape[1]):
+            results[window, order[first + index]] = values[window, index]
 
 
 @inner
-def _scratch(plan: CompiledWindows, stored: Stored, events: Events) -> History:
+def _scratch(
+    plan: CompiledWindows, stored: Stored, events: Events, first: int, last: int
+) -> History:
     """Scratch space for the longest history."""
     most = 1
-    for of in range(len(events.ends) - 1):
+    for of in range(first, last):
         members = stored.lengths[of] // plan.size
         most = max(most, members + events.ends[of + 1] - events.ends[of])
     slots = 2

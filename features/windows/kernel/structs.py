@@ -54,7 +54,7 @@ class Stored(NamedTuple):
 
     Attributes:
         data: uint8[B].
-        begins: int64[U], place of each value in ``data``, non-decreasing.
+        begins: int64[U], place of each value in ``data``.
         lengths: int64[U], bytes of each value.
         oldest: Times that no later event reaches back to: int64[P] by partition for members,
             int64[U] by history for labels. For members of shared histories int64[2]: the time that
@@ -77,8 +77,8 @@ class Events(NamedTuple):
         members: int64[KEPT + K, N], the events as members, in ``order``; LABEL and SOURCE are not
             read.
         base: int64[N], the event time, or for a late event the earliest time that would not have
-            been late.
-        late: bool[N].
+            been late; in ``order``.
+        late: bool[N], in ``order``.
         first: int64[P], the batch's first offset by partition; the highest number where it has no
             event. Stored members from there on are ahead of the batch: of an attempt that was not
             committed, or applied before they are scored.
@@ -95,8 +95,8 @@ class Events(NamedTuple):
 class Results(NamedTuple):
     """Results for N events and U histories.
 
-    The bytes of a history begin where its events, or its stored bytes, begin, counted from those of
-    the first: histories do not depend on each other.
+    Members to append begin where those of the events begin, if all were appended: histories do not
+    depend on each other.
 
     Attributes:
         values: float64[W, N].
@@ -104,10 +104,12 @@ class Results(NamedTuple):
             among the members of its own partition.
         capped: bool[N], True where the cap hides a member within the horizon.
         added: uint8[N * size], members to append.
-        compacted: uint8[S], members that replace the stored ones; S is the distance from the begin
-            of the first stored value to the end of the last.
+        compacted: uint8[S], members that replace the stored ones, of one history after the other; S
+            is the number of bytes of all stored members.
         labels: uint8[L], labels that replace the stored ones, likewise.
-        lengths: int64[3, U], bytes of the three; NOWHERE for a history or labels that stay.
+        begins: int64[3, U], place of a history's bytes in each of the three.
+        lengths: int64[3, U], their number; NOWHERE for a history or labels that stay as they
+            are.
     """
 
     values: Floats
@@ -116,6 +118,7 @@ class Results(NamedTuple):
     added: Bytes
     compacted: Bytes
     labels: Bytes
+    begins: Longs
     lengths: Longs
 
 

@@ -99,7 +99,7 @@ def test_a_table_joins_what_loads_have_kept(
         assert loaded.stderr == f"holder: 1 rows, 1 keys; 1 rows added to {kept}\n"
     again = run("load", "holder", tmp_path / "day.parquet", "-p", pipeline, "--keep", kept)
     assert again.stderr.endswith(f"; 0 rows added to {kept}\n")
-    assert len(store._values) == 1
+    assert len(store._slots) == 1
     out = tmp_path / "table.parquet"
     lookup = f"holder={kept}"
     result = run("build", "-p", pipeline, "--events", events, "--out", out, "--lookup", lookup)
@@ -178,7 +178,7 @@ def test_what_cannot_be_kept_is_not_loaded(
         "has no column updated_at, and past values are found by it: add the time (UTC) of each "
         "row's values"
     )
-    assert not store._values
+    assert not store._slots
     assert not kept.exists()
     assert run("load", "place", risks, "-p", pipeline).exit_code == 0
 

@@ -23,7 +23,9 @@ from base.errors import (
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
+from features.store.protocol import Hashes, ReadResult
 from features.values.hash64 import PROCESS_KEY
+from features.values.keys import Keys
 from schemas.batch import Headers, Records
 from tests.support import replay
 from tests.support.payments import (
@@ -210,8 +212,10 @@ def test_flags_are_counted_on_scored_events_alone() -> None:
 
 
 class Away(MemoryStore):
-    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        raise DependencyUnavailableError(f"no answer for {len(keys)} keys")
+    def read_all(
+        self, keys: Sequence[Keys], hashes: Sequence[Hashes] = (), marks: Sequence[bytes] = ()
+    ) -> ReadResult:
+        raise DependencyUnavailableError(f"no answer for {len(keys)} and {len(hashes)} columns")
 
 
 def test_a_store_that_is_away_is_the_callers_business() -> None:
@@ -268,7 +272,7 @@ def test_the_state_of_the_log_tells_what_is_late(windowed: Path) -> None:
     hour_later = LogState({0: ((TIME_MS + 3_600_000) * 1000,) * 3})
     processed = stages(records([good_record(0)]), hour_later)
     assert processed.flagged["late"] == 1
-    assert (processed.writes.appends, processed.after.highest) == ([], hour_later.highest)
+    assert ([*processed.writes.appends], processed.after.highest) == ([], hour_later.highest)
     assert stages(records([good_record(0)])).flagged.get("late", 0) == 0
 
 
@@ -293,9 +297,12 @@ def test_reads_wait_for_writes_and_go_to_the_namespace_of_the_worker(windowed: P
             order.append("waited")
 
     class Store(MemoryStore):
-        def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-            order.extend(key.split(b":")[2].decode() for key in keys)
-            return super().read(keys)
+        def read_all(
+            self, keys: Sequence[Keys], hashes: Sequence[Hashes] = (), marks: Sequence[bytes] = ()
+        ) -> ReadResult:
+            names = [key for some in keys for key in some.to_list()]
+            order.extend(key.split(b":")[2].decode() for key in names)
+            return super().read_all(keys, hashes, marks)
 
     order: list[str] = []
     pipeline = load_pipeline(windowed)

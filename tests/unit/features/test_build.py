@@ -472,11 +472,11 @@ def test_histories_that_no_event_can_see_are_given_back(monkeypatch: pytest.Monk
         store.now = time
         store.append([(b"k%d" % time, b"x"), (b"always", b"y")])
         store.sweep(time - 5)
-        assert len(store._values) <= 14
+        assert len(store._slots) <= 14
     store.now = 20
     store._due = 0
     store.sweep(14)
-    assert sorted(store._values) == [b"always", *(b"k%d" % time for time in range(15, 20))]
+    assert sorted(store._slots) == [b"always", *(b"k%d" % time for time in range(15, 20))]
 
 
 def test_features_build_keeps_members_of_the_last_horizon_only(
@@ -497,4 +497,4 @@ def test_features_build_keeps_members_of_the_last_horizon_only(
     monkeypatch.setattr("features.tables.history_run.SweptStore", make)
     built(tmp_path / "out.parquet", [path], chunk_rows=100)
     # 37 days of 600, and what has come since the last look.
-    assert len(stores[0]._values) < rows / 4
+    assert len(stores[0]._slots) < rows / 4

@@ -15,6 +15,8 @@ from features.compute.enrich import enrich
 from features.definition import FeatureSet
 from features.lookups.lookup import NEVER
 from features.store.memory import MemoryStore
+from features.store.protocol import Hashes, ReadResult
+from features.values.keys import Keys
 from schemas.batch import Kind
 from tests.support.making import (
     EVENTS,
@@ -50,9 +52,11 @@ class CountingStore(MemoryStore):
         super().__init__()
         self.asked: list[list[bytes]] = []
 
-    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        self.asked.append(list(keys))
-        return super().read(keys)
+    def read_all(
+        self, keys: Sequence[Keys], hashes: Sequence[Hashes] = (), marks: Sequence[bytes] = ()
+    ) -> ReadResult:
+        self.asked.append([key for some in keys for key in some.to_list()])
+        return super().read_all(keys, hashes, marks)
 
 
 @pytest.fixture

@@ -272,5 +272,5 @@ def test_members_of_a_wild_event_stay_and_others_are_swept(
         EventTableReader(made, [file(tmp_path, times, cards)], chunk_rows=20),
         tmp_path / "out",
     )
-    assert len(stores[0]._values) < 100
+    assert len(stores[0]._slots) < 100
     assert pq.read_table(tmp_path / "out")["N"].to_pylist() == [1] * (days - 1) + [2]

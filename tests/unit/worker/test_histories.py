@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -86,8 +86,8 @@ class Store(MemoryStore):
 
     def append(
         self,
-        appends: Sequence[tuple[bytes, bytes]],
-        compactions: Sequence[Compaction] = (),
+        appends: Collection[tuple[bytes, bytes]],
+        compactions: Collection[Compaction] = (),
         expire_ms: int | None = None,
     ) -> None:
         self.appended.append((appends, compactions, expire_ms))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from features.definition import FeatureSet
 from features.history.namespace import Namespace, record_key
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
-from features.store.protocol import Compaction
+from features.store.protocol import Compaction, Hashes, ReadResult
+from features.values.keys import Keys
 from features.windows import entity_windows
 from schemas.batch import Kind
 from tests.support import making
@@ -184,16 +185,16 @@ class Expiring(MemoryStore):
         self.now = 0
         self._ends: dict[bytes, int] = {}
 
-    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        for key in keys:
-            if self._ends.get(key, self.now) < self.now:
-                self._values.pop(key, None)
-        return super().read(keys)
+    def read_all(
+        self, keys: Sequence[Keys], hashes: Sequence[Hashes] = (), marks: Sequence[bytes] = ()
+    ) -> ReadResult:
+        self.drop(key for key, end in self._ends.items() if end < self.now)
+        return super().read_all(keys, hashes, marks)
 
     def append(
         self,
-        appends: Sequence[tuple[bytes, bytes]],
-        compactions: Sequence[Compaction] = (),
+        appends: Collection[tuple[bytes, bytes]],
+        compactions: Collection[Compaction] = (),
         expire_ms: int | None = None,
     ) -> None:
         super().append(appends, compactions)
