@@ -99,7 +99,7 @@ def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
         (finding,) = check_state(settings, feature_set, TOPIC, ())
         assert (finding.check, finding.state) == (STATE, State.OK)
         assert finding.found == (
-            "payments: new; histories are kept for 44 days after their last event"
+            "payments: new; histories are kept for 45 days after their last event"
         )
     claim(store, "payments", "payments", state_request(settings, feature_set, (), TOPIC))
     note_labelled(store, "payments", "payments", ["card"])
@@ -237,7 +237,7 @@ def test_the_state_has_the_name_that_the_settings_give_it(
     monkeypatch.setenv("FRAUD_WORKER_STORE__MAX_LAG_S", "86400")
     settings, feature_set = load_settings(folder), load_feature_set(folder / "features.yaml")
     (finding,) = check_state(settings, feature_set, TOPIC, ())
-    assert finding.found == "second: new; histories are kept for 15 days after their last event"
+    assert finding.found == "second: new; histories are kept for 16 days after their last event"
 
 
 def test_windows_without_a_store_fail(folder: Path, tmp_path: Path) -> None:
