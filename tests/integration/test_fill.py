@@ -31,7 +31,7 @@ from tests.support.windowed import windowed_pipeline
 from worker.consume.micro_batch import records_of
 from worker.fill.fill import Fill, FilledHistories
 from worker.fill.members import Appends
-from worker.fill.ranges import OffsetRange, RangeReader
+from worker.fill.ranges import FillRange, RangeReader
 from worker.kafka import make_fill_consumer
 from worker.settings import KafkaSettings
 
@@ -153,13 +153,13 @@ def test_a_fill_that_is_interrupted_makes_the_histories_that_scoring_makes(
 
     def begin() -> Fill:
         consumer = make_fill_consumer(settings, lambda _: None)
-        ranges, log = dict[int, OffsetRange](), LogState()
+        ranges, log = dict[int, FillRange](), LogState()
         for partition in range(PARTITIONS):
             at = TopicPartition(topic, partition)
             _, end = consumer.get_watermark_offsets(at, timeout=_BOUND_S)
             found = state.replay_from(partition, needed)
             assert found is not None
-            ranges[partition] = OffsetRange(found[0], end)
+            ranges[partition] = FillRange(found[0], end)
             log = replace(log, highest={**log.highest, **found[1].highest})
         reader = RangeReader(consumer, topic, ranges, _BOUND_S)
         histories = FilledHistories(feature_set, decoder, namespace, append, dict(reached))

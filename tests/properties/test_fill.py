@@ -33,7 +33,7 @@ from tests.support.loop_harness import sample
 from tests.support.making import T0
 from worker.fill.fill import Fill, FilledHistories
 from worker.fill.members import Appends
-from worker.fill.ranges import OffsetRange, RangeReader
+from worker.fill.ranges import FillRange, RangeReader
 from worker.process import metrics
 
 Place = tuple[int, int]
@@ -136,7 +136,7 @@ def short_memory() -> Iterator[None]:
 def filled(
     system: System,
     events: Sequence[Event],
-    ranges: Mapping[int, OffsetRange],
+    ranges: Mapping[int, FillRange],
     log: LogState,
     step: int,
     *,
@@ -225,7 +225,7 @@ def test_from_the_start_of_the_log_all_members_are_made_and_its_state(
     reference, state = scored(system, before, sizes_of(data))
     present = {p: data.draw(st.integers(end - 5, end)) for p, end in ends.items() if p != 1}
     begin = data.draw(st.sampled_from([0, OFFSET_INVALID]))
-    ranges = {p: OffsetRange(begin, end) for p, end in ends.items()}
+    ranges = {p: FillRange(begin, end) for p, end in ends.items()}
     store, filling = filled(system, events, ranges, LogState(), present=present, **how(data))
     prefixes = compared(system, events)
     assert part(store.held, prefixes, lambda _: True) == part(
@@ -268,7 +268,7 @@ def test_ids_that_come_again_near_the_end_of_their_time_are_judged_as_by_scoring
     events = many_again(random.Random(seed))
     system = System((lateness * SECOND, remembered * SECOND, cap, 2, None), 2)
     reference, state = scored(system, events, cycle([40]))
-    ranges = {event.partition: OffsetRange(0, event.offset + 1) for event in events}
+    ranges = {event.partition: FillRange(0, event.offset + 1) for event in events}
     store, filling = filled(system, events, ranges, LogState(), 3)
     prefixes = compared(system, events)
     assert part(store.held, prefixes, lambda _: True) == part(
@@ -294,10 +294,10 @@ def test_from_a_pair_all_members_are_made_that_a_later_event_may_see(
     needed = data.draw(st.sampled_from([event.time for event in events])) - data.draw(
         st.sampled_from([0, 1, 5 * SECOND])
     )
-    ranges, log = dict[int, OffsetRange](), LogState()
+    ranges, log = dict[int, FillRange](), LogState()
     for event in events:
         begin, at = state.replay_from(event.partition, needed) or (0, LogState())
-        ranges[event.partition] = OffsetRange(begin, event.offset + 1)
+        ranges[event.partition] = FillRange(begin, event.offset + 1)
         log = replace(
             log,
             highest={**log.highest, **at.highest},
@@ -319,7 +319,7 @@ def test_the_progress_is_returned_logged_and_published() -> None:
     events = many_again(random.Random(1))
     system = System((SECOND, SECOND, 10, 2, None), 1)
     clock, consumer = Clock(), consumer_of(events, 0)
-    reader = RangeReader(cast("Any", consumer), "in", {0: OffsetRange(0, len(events))}, 1.0)
+    reader = RangeReader(cast("Any", consumer), "in", {0: FillRange(0, len(events))}, 1.0)
     decoder = cast("Any", EventDecoder(events))
     store = Store(system)
     histories = FilledHistories(system.feature_set, decoder, system.namespace, store.append)

@@ -7,6 +7,6 @@ their events are members of which histories, and `fill` appends these.
 from __future__ import annotations
 
 from worker.fill.fill import Fill, FilledHistories, Progress
-from worker.fill.ranges import OffsetRange, RangeReader
+from worker.fill.ranges import FillRange, RangeReader
 
-__all__ = ["Fill", "FilledHistories", "OffsetRange", "Progress", "RangeReader"]
+__all__ = ["Fill", "FillRange", "FilledHistories", "Progress", "RangeReader"]

@@ -16,7 +16,7 @@ from worker.consume.micro_batch import records_of
 log = structlog.get_logger(__name__)
 
 
-class OffsetRange(NamedTuple):
+class FillRange(NamedTuple):
     """Part of a partition, from ``begin`` to before ``end``.
 
     A negative ``begin`` is that of a client that knows no offset, and stands for the start of the
@@ -33,7 +33,7 @@ class RangeReader:
     Args:
         consumer: Consumer with read_committed and end-of-partition events, for this reader alone.
         topic: Input topic.
-        ranges: OffsetRange of each partition.
+        ranges: FillRange of each partition.
         timeout_s: Bound on one answer of the brokers, in seconds.
 
     Attributes:
@@ -43,7 +43,7 @@ class RangeReader:
     """
 
     def __init__(
-        self, consumer: Consumer, topic: str, ranges: Mapping[int, OffsetRange], timeout_s: float
+        self, consumer: Consumer, topic: str, ranges: Mapping[int, FillRange], timeout_s: float
     ) -> None:
         self._consumer = consumer
         self._topic = topic

@@ -12,7 +12,7 @@ from features.history.watermarks import LogState
 from schemas.avro.decoder import Decoder
 from worker.consume.poll import Poller
 from worker.fill.fill import Append, Fill, FilledHistories
-from worker.fill.ranges import OffsetRange, RangeReader
+from worker.fill.ranges import FillRange, RangeReader
 
 
 class LogSource:
@@ -56,7 +56,7 @@ class LogSource:
         self,
         namespace: Namespace,
         append: Append,
-        ranges: Mapping[int, OffsetRange],
+        ranges: Mapping[int, FillRange],
         state: LogState,
         present: Mapping[int, int],
         records: int,

@@ -19,7 +19,7 @@ from features.history.watermarks import UNKNOWN, LogState
 from features.store.protocol import OnlineStore
 from features.windows.plan import WindowPlan
 from worker.fill.fill import STEP_RECORDS, Fill, Progress
-from worker.fill.ranges import OffsetRange
+from worker.fill.ranges import FillRange
 from worker.fill.source import LogSource
 from worker.histories.marks import MarkedHistories, Marks
 
@@ -119,7 +119,7 @@ class Restoring:
         self._at = {p: max(begin, present.get(p, 0)) for p, begin in self._begins.items()}
         self._write_begins(present)
         ranges = {
-            partition: OffsetRange(begin, self._state.offsets[partition])
+            partition: FillRange(begin, self._state.offsets[partition])
             for partition, begin in self._begins.items()
         }
         fill = source.begin(
@@ -271,7 +271,7 @@ class Ahead:
         return self._source.begin(
             target.namespace,
             append,
-            {partition: OffsetRange(begin, end)},
+            {partition: FillRange(begin, end)},
             alone,
             {partition: at},
             _AHEAD_RECORDS,

@@ -75,7 +75,7 @@ def behind(made: FeatureSet, events: Sequence[Event], log: LogState) -> LogState
 
 def committed(log: LogState) -> LogState:
     """The state as a restart reads it."""
-    texts = {p: OffsetMetadata.of("id-1", log, p).encode() for p in {*log.highest, *log.early}}
+    texts = {p: OffsetMetadata.of("id-1", log, p).encode() for p in (0, 1)}
     assert all(len(text) <= MAX_BYTES for text in texts.values())
     return log_state_of({p: OffsetMetadata.decode(text) for p, text in texts.items()})
 
