@@ -94,6 +94,7 @@ class Loop:
         health: State of the worker that the probes read.
         waits: Bounds of waiting.
         clock: Returns monotonic seconds.
+        sleep: Waits for a number of seconds, before the worker is a member of its group.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Loop:
         waits: Waits,
         *,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._poller = poller
         self._process = process
@@ -115,6 +117,7 @@ class Loop:
         self._event_time_monitor = EventTimeMonitor(health)
         self._rebalance_wait_s = waits.rebalance_wait_s
         self._clock = clock
+        self._sleep = sleep
         self._in_flight: InFlightBatch | None = None
         # State of the log behind the last micro-batch that was handed to the delivery; the stages
         # need it for the next one.
@@ -172,12 +175,13 @@ class Loop:
 
     def _open(self) -> None:
         """Open topics, histories and checkpoints; retry while brokers or store are away."""
-        self._outages.kafka.retry_until_up(self._delivery.open_topics)
-        self._outages.store.retry_until_up(self._delivery.open_histories)
+        kafka, store = self._outages.kafka, self._outages.store
+        kafka.retry_until_up(self._delivery.open_topics, self._sleep)
+        store.retry_until_up(self._delivery.open_histories, self._sleep)
         # Before the checkpoints are read: open transactions of a predecessor that was killed may
         # still hold them.
-        self._outages.kafka.retry_until_up(self._delivery.open_checkpoint)
-        self._outages.kafka.retry_until_up(self._poller.open)
+        kafka.retry_until_up(self._delivery.open_checkpoint, self._sleep)
+        kafka.retry_until_up(self._poller.open, self._sleep)
 
     def _turn(self) -> None:
         self._monitor.check()

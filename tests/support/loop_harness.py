@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import numpy as np
@@ -231,7 +232,12 @@ class LoopHarness:
         self.loop = Loop(
             self.poller,
             self.process,
-            Delivery(self.histories, real(self.consumer) if real else self.checkpoint, topics),
+            Delivery(
+                self.histories,
+                real(self.consumer) if real else self.checkpoint,
+                topics,
+                ThreadPoolExecutor(1),
+            ),
             BatchBound(batch, budget_s, overlap_from),
             self.health,
             Waits(0.2, 60.0),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,19 +45,22 @@ class InFlightBatch:
 
 
 class Delivery:
-    """Delivers micro-batches one at a time, in a thread of its own.
+    """Delivers micro-batches one at a time, beside the thread of the loop.
 
     Args:
         histories: Histories of the input topic.
         checkpoint: Checkpoint that commits scores, dead letters and offsets.
         topics: Topics of the pipeline.
+        executor: Executor of one thread, which `close` shuts down.
     """
 
-    def __init__(self, histories: Histories, checkpoint: Checkpoint, topics: Topics) -> None:
+    def __init__(
+        self, histories: Histories, checkpoint: Checkpoint, topics: Topics, executor: Executor
+    ) -> None:
         self._histories = histories
         self._checkpoint = checkpoint
         self._topics = topics
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._executor = executor
 
     @property
     def brokers(self) -> str:
@@ -89,7 +92,7 @@ class Delivery:
         answers = Answers(polled, processed, self._topics.input.topic_id)
         outbox = answers.outbox()
         self._histories.announce(outbox.writes)
-        delivered = self._thread.submit(self._deliver, outbox, polled.at)
+        delivered = self._executor.submit(self._deliver, outbox, polled.at)
         return InFlightBatch(polled, answers, started, delivered)
 
     def handle_refusals(self, batch: InFlightBatch, error: RecordsRefusedError) -> str | None:
@@ -98,12 +101,12 @@ class Delivery:
 
     def retry(self, batch: InFlightBatch) -> InFlightBatch:
         """Deliver the rest of a micro-batch whose histories are written."""
-        outcome = self._thread.submit(self._checkpoint.deliver, batch.answers.outbox())
+        outcome = self._executor.submit(self._checkpoint.deliver, batch.answers.outbox())
         return replace(batch, outcome=outcome)
 
     def close(self) -> None:
         """Wait for the micro-batch in flight, and close the producers."""
-        self._thread.shutdown(wait=True)
+        self._executor.shutdown(wait=True)
         self._checkpoint.close()
 
     def _deliver(self, outbox: Outbox, consumed_at: float) -> None:
