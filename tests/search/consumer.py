@@ -41,6 +41,7 @@ class SimulatedConsumer:
 
     Attributes:
         subscribed: True from `subscribe` to `close`.
+        has_asked: True once it has asked for committed offsets.
     """
 
     network: Network
@@ -49,6 +50,7 @@ class SimulatedConsumer:
     group: Group
     topic: Sequence[InputPartition]
     subscribed: bool = False
+    has_asked: bool = False
     _membership: GroupMetadata = OUTSIDE
     _owned: tuple[int, ...] = ()
     _waits_for_assignment: bool = False
@@ -136,6 +138,7 @@ class SimulatedConsumer:
 
     def committed(self, asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         partitions = [at.partition for at in asked]
+        self.has_asked = True
 
         def land() -> list[TopicPartition] | None:
             if not self.group.stable(partitions):

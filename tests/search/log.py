@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
 from features.compute.bind import bind
 from features.definition import FeatureSet
+from features.windows import entity_windows
 from schemas.batch import Decoded, EventBatch, Kind, Records
 from tests.oracles.windows import Event, Place, Rules, VisibleHistory, Window, serial, value
 from tests.support.fakes import FakeMessage
@@ -40,7 +42,11 @@ _TOTAL = Window(
 
 @cache
 def search_features() -> FeatureSet:
-    with tempfile.TemporaryDirectory() as folder:
+    # Histories as short as these would never be compacted.
+    with (
+        mock.patch.object(entity_windows, "WORTH", 1),
+        tempfile.TemporaryDirectory() as folder,
+    ):
         return feature_set(Path(folder), _FEATURES)
 
 

@@ -15,15 +15,24 @@ from tests.support.fakes import kafka_error
 T = TypeVar("T")
 
 _LOST, _UNANSWERED, _LATE, _TWICE = "lost", "unanswered", "late", "twice"
+_KINDS = (_LOST, _UNANSWERED, _LATE, _TWICE)
 _TIMEOUT_S = 1.0
+_LATEST = 100
 
 
 @dataclass(frozen=True)
 class Late:
-    """A request that still travels, although nobody waits for its answer."""
+    """A request that still travels, although nobody waits for its answer.
+
+    Attributes:
+        name: Name of the request.
+        land: Its effect.
+        after: Step of the scheduler after which it arrives.
+    """
 
     name: str
     land: Callable[[], object]
+    after: int
 
 
 class Network:
@@ -32,12 +41,11 @@ class Network:
     Args:
         rng: Generator of all choices.
         scheduler: Scheduler whose tasks make the requests.
-        faults: Probability that something happens to a request.
-        note: Writes a line of the journal; None without a journal.
+        faults: Probability that something happens to a request; what, is drawn for each schedule.
+        note: Writes a line of the journal.
 
     Attributes:
-        late: Requests that still travel.
-        faults: As above; 0 ends them.
+        is_calm: True once nothing happens to requests any more.
     """
 
     def __init__(
@@ -45,13 +53,16 @@ class Network:
         rng: random.Random,
         scheduler: Scheduler,
         faults: float,
-        note: Callable[[str], None] | None,
+        note: Callable[[str], None],
     ) -> None:
-        self.late: list[Late] = []
-        self.faults = faults
+        self._late: list[Late] = []
+        self.is_calm = False
+        self._faults = faults
+        # Faults hide each other: a request that is lost does not arrive late.
+        self._kinds = tuple(kind for kind in _KINDS if rng.random() < 0.5) or _KINDS
         self._rng = rng
         self._scheduler = scheduler
-        self._note = note
+        self.say = note
 
     def request(
         self,
@@ -77,10 +88,10 @@ class Network:
         except Killed:
             # The request may have been sent before.
             if self._rng.random() < 0.5:
-                self.late.append(Late(name, land))
+                self.delay(name, land)
             raise
         if fault in (_LATE, _TWICE):
-            self.late.append(Late(name, land))
+            self.delay(name, land)
         if fault in (_LATE, _LOST):
             self._time_out(name, fault)
         if fault == _TWICE and on_connection_lost is not None:
@@ -98,9 +109,21 @@ class Network:
         self._scheduler.pause()
         return answer
 
-    def land_one(self) -> None:
-        """Let one of the late requests arrive; nobody hears its answer."""
-        late = self.late.pop(int(self._rng.random() * len(self.late)))
+    def delay(self, name: str, land: Callable[[], object]) -> None:
+        """Let a request arrive later, when nobody waits for its answer any more."""
+        after = self._scheduler.steps + int(self._rng.random() * _LATEST)
+        self._late.append(Late(name, land, after))
+
+    def land_late(self) -> bool:
+        """Let one of the late requests arrive, if it is time for one."""
+        for late in self._late:
+            if late.after < self._scheduler.steps or self.is_calm:
+                self._late.remove(late)
+                self._land(late)
+                return True
+        return False
+
+    def _land(self, late: Late) -> None:
         try:
             late.land()
         except Exception as error:  # noqa: BLE001 - an answer that nobody waits for
@@ -108,16 +131,17 @@ class Network:
         else:
             self.say(f"late {late.name} arrives")
 
+    def fails(self) -> bool:
+        """Draw if something happens to a request."""
+        return not self.is_calm and self._rng.random() < self._faults
+
     def _fault(self, *, twice: bool) -> str:
-        if self._rng.random() >= self.faults:
+        if not self.fails():
             return ""
-        return pick(self._rng, (_LOST, _UNANSWERED, _LATE, *((_TWICE, _TWICE) if twice else ())))
+        kind = pick(self._rng, self._kinds)
+        return kind if twice or kind != _TWICE else ""
 
     def _time_out(self, name: str, fault: str) -> Any:
         self.say(f"{name} times out ({fault})")
         self._scheduler.sleep(pick(self._rng, (0.0, _TIMEOUT_S)))
         raise kafka_error(KafkaError._TIMED_OUT, retriable=True)
-
-    def say(self, text: str) -> None:
-        if self._note is not None:
-            self._note(text)

@@ -11,7 +11,6 @@ import numpy as np
 
 from base.errors import ErrorCode, RecordError
 from features.history.watermarks import LogState
-from features.store.memory import MemoryStore
 from schemas.batch import Records
 from tests.search.consumer import SimulatedConsumer
 from tests.search.group import Group
@@ -19,7 +18,7 @@ from tests.search.log import Log, answer, search_features
 from tests.search.network import Network
 from tests.search.producer import SimulatedProducer
 from tests.search.scheduler import Scheduler, SimulatedEvent, SimulatedExecutor, Task
-from tests.search.store import SimulatedStore
+from tests.search.store import SimulatedServer, SimulatedStore
 from tests.search.transactions import Transactions
 from worker.consume.micro_batch import BatchBound
 from worker.consume.poll import Poller
@@ -56,7 +55,7 @@ class Cluster:
     network: Network
     group: Group
     transactions: Transactions
-    store: MemoryStore
+    store: SimulatedServer
     topic: Sequence[Any]
 
 
@@ -147,15 +146,17 @@ class Process:
     """One process of the worker, from its start to its end.
 
     Attributes:
-        replica: Name of the worker in its group; its successor may have the same.
+        replica: Name of the worker in its group; its successor has the same.
+        number: Number of the process among all of the schedule.
         stopped: True while the process is stopped.
         ended: True once it has ended, by itself or killed.
         error: Exception that ended it by itself.
     """
 
-    def __init__(self, cluster: Cluster, replica: str, name: str, sizes: Sizes) -> None:
+    def __init__(self, cluster: Cluster, replica: str, number: int, sizes: Sizes) -> None:
         self.replica = replica
-        self.name = name
+        self.number = number
+        self.name = f"{replica}{number}"
         self.stopped = False
         self.ended = False
         self.error: Exception | None = None
@@ -164,12 +165,17 @@ class Process:
             cluster.network, cluster.scheduler, cluster.rng, cluster.group, cluster.topic
         )
         self.producers: list[SimulatedProducer] = []
-        self._executor = SimulatedExecutor(cluster.scheduler, f"{name} commits")
+        self.tasks: list[Task] = []
+        self._executor = self.executor("commits")
+        self.checkpoint = self._make_checkpoint(sizes.producers)
         self.loop = self._make_loop(sizes)
-        self.tasks: list[Task] = [
-            cluster.scheduler.start(f"{name} loop", self._run),
-            self._executor.task,
-        ]
+        self.tasks.append(cluster.scheduler.start(f"{self.name} loop", self._run))
+
+    def executor(self, name: str) -> SimulatedExecutor:
+        """Make an executor, which ends with the process."""
+        executor = SimulatedExecutor(self._cluster.scheduler, f"{self.name} {name}")
+        self.tasks.append(executor.task)
+        return executor
 
     def kill(self) -> None:
         """End the process at once: nothing that its tasks do from now on has an effect."""
@@ -186,8 +192,8 @@ class Process:
 
     def has_left(self, transactional_id: str) -> bool:
         """True if the process will not go on with the transaction of an id."""
-        own = (p for p in self.producers if p.name == transactional_id)
-        return self.ended or self.stopped or not any(producer.is_open for producer in own)
+        last = [p for p in self.producers if p.name == transactional_id][-1]
+        return self.ended or self.stopped or not last.is_open
 
     def lose_connections(self) -> None:
         """Break all connections to the brokers while no request is on its way."""
@@ -227,7 +233,7 @@ class Process:
         return Loop(
             poller,
             SimulatedStages(cluster.log, store, histories),
-            Delivery(histories, self._make_checkpoint(sizes.producers), topics, self._executor),
+            Delivery(histories, self.checkpoint, topics, self._executor),
             BatchBound(sizes.batch, 1000.0, sizes.overlap_from),
             health,
             Waits(_BROKERS_S, 60.0),

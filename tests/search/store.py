@@ -10,12 +10,19 @@ from base.errors import DependencyUnavailableError
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction, Hashes, ReadResult
 from features.values.keys import Keys
-from tests.search.network import Late, Network
+from tests.search.network import Network
 from tests.search.scheduler import Killed, Scheduler, pick
 
 T = TypeVar("T")
 
 _LOST, _UNANSWERED, _PARTLY, _LATE = "lost", "unanswered", "partly", "late"
+
+
+class SimulatedServer(MemoryStore):
+    """The server of the store, which may lose its data."""
+
+    def flush(self) -> None:
+        self._values.clear()
 
 
 class SimulatedStore:
@@ -29,7 +36,7 @@ class SimulatedStore:
     """
 
     def __init__(
-        self, shared: MemoryStore, network: Network, scheduler: Scheduler, rng: random.Random
+        self, shared: SimulatedServer, network: Network, scheduler: Scheduler, rng: random.Random
     ) -> None:
         self._shared = shared
         self._network = network
@@ -55,7 +62,7 @@ class SimulatedStore:
         expire_ms: int | None = None,
     ) -> None:
         first, rest = self._parts(appends, compactions)
-        fault = pick(self._rng, (_LOST, _UNANSWERED, _PARTLY, _LATE)) if self._fails() else ""
+        fault = pick(self._rng, (_LOST, _UNANSWERED, _PARTLY, _LATE)) if self._network.fails() else ""
         try:
             self._scheduler.pause()
             if fault == _LOST:
@@ -67,7 +74,8 @@ class SimulatedStore:
             if fault == _PARTLY:
                 self._fail(fault)
             if fault == _LATE:
-                self._network.late += [Late("append", first), Late("append", rest)]
+                self._network.delay("append", first)
+                self._network.delay("append", rest)
                 self._fail(fault)
             rest()
             rest = _nothing
@@ -79,7 +87,7 @@ class SimulatedStore:
             # What was sent may be done later, in part or not at all.
             for part in (first, rest):
                 if part is not _nothing and self._rng.random() < 0.5:
-                    self._network.late.append(Late("append", part))
+                    self._network.delay("append", part)
             raise
 
     def ping(self) -> None:
@@ -103,7 +111,7 @@ class SimulatedStore:
 
     def _ask(self, land: Callable[[], T]) -> T:
         """Make a request that has its effect at once, or none."""
-        fault = pick(self._rng, (_LOST, _UNANSWERED)) if self._fails() else ""
+        fault = pick(self._rng, (_LOST, _UNANSWERED)) if self._network.fails() else ""
         self._scheduler.pause()
         if fault == _LOST:
             self._fail(fault)
@@ -112,9 +120,6 @@ class SimulatedStore:
             self._fail(fault)
         self._scheduler.pause()
         return answer
-
-    def _fails(self) -> bool:
-        return self._rng.random() < self._network.faults
 
     def _fail(self, fault: str) -> NoReturn:
         self._network.say(f"the store does not answer ({fault})")

@@ -30,11 +30,13 @@ class Transaction:
     """A transaction of one id.
 
     Attributes:
+        begun_at: Time of its first request, in seconds.
         committed: Outcome; None while it is open.
         partitions: Partitions that it writes to, in the order of their first request.
         unmarked: Partitions that have no marker yet, once it is decided.
     """
 
+    begun_at: float
     partitions: list[Partition] = field(default_factory=list)
     committed: bool | None = None
     unmarked: list[Partition] = field(default_factory=list)
@@ -59,6 +61,10 @@ class TransactionalId:
     def ongoing(self) -> bool:
         return self.transaction is not None and self.transaction.committed is None
 
+    def begun_before(self, time: float) -> bool:
+        """True if a transaction is open that was begun before a time."""
+        return self.ongoing and self.transaction is not None and self.transaction.begun_at < time
+
     @property
     def preparing(self) -> bool:
         return self.transaction is not None and bool(self.transaction.unmarked)
@@ -76,12 +82,16 @@ class Transactions:
     """Output partitions and the coordinator of all transactional ids.
 
     Args:
+        clock: Returns the time in seconds.
         end_offsets: Called with a transaction whose marker reaches the partition of offsets.
     """
 
-    def __init__(self, end_offsets: Callable[[Transaction], None]) -> None:
+    def __init__(
+        self, clock: Callable[[], float], end_offsets: Callable[[Transaction], None]
+    ) -> None:
         self.ids: dict[str, TransactionalId] = {}
         self.logs: dict[Partition, list[Entry]] = {}
+        self._clock = clock
         self._end_offsets = end_offsets
         self._batches: set[Hashable] = set()
 
@@ -102,7 +112,7 @@ class Transactions:
         if held.preparing:
             raise ConcurrentTransactionsError
         if not held.ongoing:
-            held.transaction = Transaction()
+            held.transaction = Transaction(self._clock())
         assert held.transaction is not None
         known = held.transaction.partitions
         known.extend(at for at in partitions if at not in known)

@@ -13,17 +13,18 @@ from collections import Counter
 from collections.abc import Callable
 
 from base.errors import DeliveryFatalError
-from features.store.memory import MemoryStore
 from tests.search.consumer import InputPartition
 from tests.search.group import Group
 from tests.search.log import LOGS, Log, make_log, place_of
 from tests.search.network import Network
 from tests.search.process import Cluster, Process, Sizes
 from tests.search.scheduler import HungError, Scheduler, pick
-from tests.search.transactions import Transactions
+from tests.search.store import SimulatedServer
+from tests.search.transactions import TransactionalId, Transactions
 
 _MOST_STEPS = 20_000
 _MOST_STARTS = 60
+_TRANSACTION_S = 10.0
 _REPLICAS = ("a", "b")
 # After these a process ends, and the next one takes over; every other error is a fault of the code.
 _ENDINGS = re.compile("this worker is fenced|restart the worker")
@@ -43,7 +44,11 @@ class World:
     """
 
     def __init__(
-        self, seed: int, *, flushes: bool = False, note: Callable[[str], None] | None = None
+        self,
+        seed: int,
+        *,
+        flushes: bool = False,
+        note: Callable[[str], None] | None = None,
     ) -> None:
         rng = self._rng = random.Random(seed)
         self._note = note
@@ -55,10 +60,9 @@ class World:
         self._faults_left = pick(rng, (0, 1, 2, 3, 4, 6))
         self._calm_after = rng.randint(50, 600)
         self._fault_rate = pick(rng, (0.02, 0.1))
-        self._lands = pick(rng, (0.05, 0.5))
         self._wakes = pick(rng, (0.01, 0.05, 0.3))
         self._flushes = flushes
-        network = Network(rng, self._scheduler, pick(rng, (0.0, 0.0, 0.01, 0.03)), self._say)
+        network = Network(rng, self._scheduler, pick(rng, (0.0, 0.0, 0.01, 0.03, 0.1)), self._say)
         group = Group(self.log.partitions)
         self._cluster = Cluster(
             self.log,
@@ -66,19 +70,21 @@ class World:
             self._scheduler,
             network,
             group,
-            Transactions(group.end),
-            MemoryStore(),
+            Transactions(self._scheduler.clock, group.end),
+            SimulatedServer(),
             [InputPartition(entries) for entries in self.log.entries],
         )
         self._sizes = Sizes(pick(rng, (1, 2, 3, 5)), pick(rng, (0, 0, 3, 256)), pick(rng, (1, 2, 4)))
         self._processes: list[Process] = []
         self._started = 0
+        # Processes that have ended, and the number of the last one that was started before.
+        self._buried: dict[Process, int] = {}
         self._closing = False
         self._happenings: tuple[Callable[[], bool], ...] = (
             self._background,
             self._write_input,
             self._write_marker,
-            self._land_late,
+            self._cluster.network.land_late,
             self._restart,
             self._expire,
             self._time_out,
@@ -104,7 +110,7 @@ class World:
             if process.ended:
                 self._bury(process)
         if self._is_calm():
-            self._cluster.network.faults = 0.0
+            self._cluster.network.is_calm = True
         elif self._faults_left and self._rng.random() < self._fault_rate and self._fault():
             return True
         # From a random one on, the first that is possible: most are not, most of the time.
@@ -147,29 +153,24 @@ class World:
         self._say(f"marker of {held.name} in {at}")
         return True
 
-    def _land_late(self) -> bool:
-        network = self._cluster.network
-        if not network.late or not (self._is_calm() or self._rng.random() < self._lands):
-            return False
-        network.land_one()
-        return True
-
     def _restart(self) -> bool:
         """Start a process in place of one that has ended."""
-        if len(self._processes) == len(_REPLICAS) or self._closing:
-            return False
         there = {process.replica for process in self._processes}
-        self._start(pick(self._rng, [r for r in _REPLICAS if r not in there]))
+        missing = [replica for replica in _REPLICAS if replica not in there]
+        if not missing or self._closing:
+            return False
+        self._start(pick(self._rng, missing))
         return True
 
     def _start(self, replica: str) -> None:
         self._started += 1
-        name = f"{replica}{self._started}"
-        self._say(f"{name} starts")
-        self._processes.append(Process(self._cluster, replica, name, self._sizes))
+        process = Process(self._cluster, replica, self._started, self._sizes)
+        self._say(f"{process.name} starts")
+        self._processes.append(process)
 
     def _bury(self, process: Process) -> None:
         self._processes.remove(process)
+        self._buried[process] = self._started
         error = process.error
         if error is not None:
             self._say(f"{process.name} ends: {error}")
@@ -189,13 +190,24 @@ class World:
         return False
 
     def _time_out(self) -> bool:
-        """Abort a transaction that nobody goes on with."""
+        """Abort a transaction that nobody goes on with, or that is open for too long."""
+        too_old = self._scheduler.now - _TRANSACTION_S
         for name, held in self._cluster.transactions.ids.items():
-            if held.ongoing and held.owner.has_left(name):
+            if held.begun_before(too_old) or (held.ongoing and held.owner.has_left(name)):
+                self._require_no_successor(held)
                 self._say(f"the transaction of {name} times out")
                 self._cluster.transactions.abort_late(held)
                 return True
         return False
+
+    def _require_no_successor(self, held: TransactionalId) -> None:
+        """Raise if a process has started that had to end this transaction of its predecessor."""
+        owner = held.owner
+        if owner in self._buried and any(
+            p.replica == owner.replica and p.number > self._buried[owner] and p.consumer.has_asked
+            for p in self._processes
+        ):
+            raise WrongOutputError(f"the transaction of {held.name} is open after a new start")
 
     def _wake(self) -> bool:
         stopped = [process for process in self._processes if process.stopped]
@@ -219,13 +231,14 @@ class World:
             ("is killed", process.kill),
             ("is stopped", lambda: process.stop(stopped=True)),
             ("is stopped", lambda: process.stop(stopped=True)),
+            ("is stopped and replaced", lambda: self._replace(process)),
             ("drains", process.loop.stop),
             ("is expelled", lambda: self._cluster.group.remove(process.consumer.member)),
             ("loses its connections", process.lose_connections),
             ("waits for something", self._scheduler.jump),
         ]
         if self._flushes:
-            faults.append(("sees the store flushed", self._flush))
+            faults.append(("sees the store flushed", self._cluster.store.flush))
         what, happen = pick(self._rng, faults)
         self._say(f"{process.name} {what}")
         self.tally[what] += 1
@@ -233,8 +246,10 @@ class World:
         happen()
         return True
 
-    def _flush(self) -> None:
-        self._cluster.store.clear()
+    def _replace(self, process: Process) -> None:
+        """Stop a process, and start another one with the same name in the group."""
+        process.stop(stopped=True)
+        self._start(process.replica)
 
     # The end
 
