@@ -72,15 +72,17 @@ class StageProcess(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Bounds of waiting, in seconds.
+    """Bounds of waiting, in seconds, and the wait before the worker is a member of its group.
 
     Attributes:
         rebalance_wait_s: Longest wait for the outcome in flight when partitions move.
         refusal_limit_s: Longest wait for a dead-letter topic that refuses a dead letter.
+        sleep: Waits for a number of seconds.
     """
 
     rebalance_wait_s: float
     refusal_limit_s: float
+    sleep: Callable[[float], None] = time.sleep
 
 
 class Loop:
@@ -92,9 +94,8 @@ class Loop:
         delivery: Delivery of what they return.
         bound: Bound on the events of a micro-batch.
         health: State of the worker that the probes read.
-        waits: Bounds of waiting.
+        waits: Bounds of waiting, and how to wait.
         clock: Returns monotonic seconds.
-        sleep: Waits for a number of seconds, before the worker is a member of its group.
     """
 
     def __init__(
@@ -107,7 +108,6 @@ class Loop:
         waits: Waits,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._poller = poller
         self._process = process
@@ -117,7 +117,7 @@ class Loop:
         self._event_time_monitor = EventTimeMonitor(health)
         self._rebalance_wait_s = waits.rebalance_wait_s
         self._clock = clock
-        self._sleep = sleep
+        self._sleep = waits.sleep
         self._in_flight: InFlightBatch | None = None
         # State of the log behind the last micro-batch that was handed to the delivery; the stages
         # need it for the next one.

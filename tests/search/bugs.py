@@ -15,7 +15,7 @@ from base.errors import DeliveryError, OutcomeUnknownError
 from features.store.protocol import Writes
 from tests.properties.bugs import BUGS as BUGS_OF_WINDOWS
 from tests.search.process import Process
-from tests.search.scheduler import SimulatedExecutor
+from tests.search.waiting import SimulatedExecutor
 from tests.support.buggy_worker import Planted
 from worker.consume.group_member import GroupMember
 from worker.consume.poll import Poller

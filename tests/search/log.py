@@ -127,9 +127,7 @@ def _message(partition: int, offset: int) -> FakeMessage:
     return FakeMessage((partition, offset), b"%d/%d" % (partition, offset), b"%d" % partition)
 
 
-def _log(
-    entries: list[list[FakeMessage | None]], events: list[Event], bad: Sequence[Place]
-) -> Log:
+def _log(entries: list[list[FakeMessage | None]], events: list[Event], bad: Sequence[Place]) -> Log:
     sights = serial(_RULES, "card", events)
     answers = {at: b"%d/%d" % at for at in bad}
     answers |= {e.place: _expected(e, sights[e.place]) for e in events}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,9 +17,10 @@ from tests.search.group import Group
 from tests.search.log import Log, answer, search_features
 from tests.search.network import Network
 from tests.search.producer import SimulatedProducer
-from tests.search.scheduler import Scheduler, SimulatedEvent, SimulatedExecutor, Task
+from tests.search.scheduler import Scheduler, Task
 from tests.search.store import SimulatedServer, SimulatedStore
 from tests.search.transactions import Transactions
+from tests.search.waiting import SimulatedEvent, SimulatedExecutor
 from worker.consume.micro_batch import BatchBound
 from worker.consume.poll import Poller
 from worker.consume.start_offsets import StartOffsets
@@ -236,9 +237,8 @@ class Process:
             Delivery(histories, self.checkpoint, topics, self._executor),
             BatchBound(sizes.batch, 1000.0, sizes.overlap_from),
             health,
-            Waits(_BROKERS_S, 60.0),
+            Waits(_BROKERS_S, 60.0, cluster.scheduler.sleep),
             clock=clock,
-            sleep=cluster.scheduler.sleep,
         )
 
     def _make_checkpoint(self, producers: int) -> ExactlyOnce:
@@ -270,10 +270,10 @@ class Process:
         )
 
     def _describe(self, names: Sequence[str]) -> Mapping[str, str | None]:
-        return self._ask(lambda: {name: _IDS[name] for name in names})
+        return self._cluster.network.request(
+            "describe_topics", lambda: {name: _IDS[name] for name in names}
+        )
 
     def _describe_input(self) -> InputTopic:
-        return self._ask(lambda: InputTopic("in", _IDS["in"], self._cluster.log.partitions, None))
-
-    def _ask(self, answer: Callable[[], Any]) -> Any:
-        return self._cluster.network.request("describe_topics", answer)
+        topic = InputTopic("in", _IDS["in"], self._cluster.log.partitions, None)
+        return self._cluster.network.request("describe_topics", lambda: topic)

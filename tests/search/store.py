@@ -62,7 +62,9 @@ class SimulatedStore:
         expire_ms: int | None = None,
     ) -> None:
         first, rest = self._parts(appends, compactions)
-        fault = pick(self._rng, (_LOST, _UNANSWERED, _PARTLY, _LATE)) if self._network.fails() else ""
+        fault = (
+            pick(self._rng, (_LOST, _UNANSWERED, _PARTLY, _LATE)) if self._network.fails() else ""
+        )
         try:
             self._scheduler.pause()
             if fault == _LOST:

@@ -40,7 +40,7 @@ class World:
     Args:
         seed: Decides everything.
         flushes: True to let the store lose its data, which the worker does not survive unharmed.
-        note: Takes the lines of the journal; None without one.
+        note: Takes the lines of the journal.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class World:
         seed: int,
         *,
         flushes: bool = False,
-        note: Callable[[str], None] | None = None,
+        note: Callable[[str], None],
     ) -> None:
         rng = self._rng = random.Random(seed)
         self._note = note
@@ -62,7 +62,7 @@ class World:
         self._fault_rate = pick(rng, (0.02, 0.1))
         self._wakes = pick(rng, (0.01, 0.05, 0.3))
         self._flushes = flushes
-        network = Network(rng, self._scheduler, pick(rng, (0.0, 0.0, 0.01, 0.03, 0.1)), self._say)
+        network = Network(rng, self._scheduler, pick(rng, (0.0, 0.0, 0.01, 0.03, 0.1)), self.say)
         group = Group(self.log.partitions)
         self._cluster = Cluster(
             self.log,
@@ -74,7 +74,9 @@ class World:
             SimulatedServer(),
             [InputPartition(entries) for entries in self.log.entries],
         )
-        self._sizes = Sizes(pick(rng, (1, 2, 3, 5)), pick(rng, (0, 0, 3, 256)), pick(rng, (1, 2, 4)))
+        self._sizes = Sizes(
+            pick(rng, (1, 2, 3, 5)), pick(rng, (0, 0, 3, 256)), pick(rng, (1, 2, 4))
+        )
         self._processes: list[Process] = []
         self._started = 0
         # Processes that have ended, and the number of the last one that was started before.
@@ -127,7 +129,7 @@ class World:
     def _background(self) -> bool:
         for process in self._processes:
             if not process.stopped and process.consumer.has_background():
-                self._say(f"{process.name} {process.consumer.background()}")
+                self.say(f"{process.name} {process.consumer.background()}")
                 return True
         return False
 
@@ -150,7 +152,7 @@ class World:
         assert held.transaction is not None
         place = int(self._rng.random() * len(held.transaction.unmarked))
         at = self._cluster.transactions.write_marker(held, place)
-        self._say(f"marker of {held.name} in {at}")
+        self.say(f"marker of {held.name} in {at}")
         return True
 
     def _restart(self) -> bool:
@@ -165,7 +167,7 @@ class World:
     def _start(self, replica: str) -> None:
         self._started += 1
         process = Process(self._cluster, replica, self._started, self._sizes)
-        self._say(f"{process.name} starts")
+        self.say(f"{process.name} starts")
         self._processes.append(process)
 
     def _bury(self, process: Process) -> None:
@@ -173,7 +175,7 @@ class World:
         self._buried[process] = self._started
         error = process.error
         if error is not None:
-            self._say(f"{process.name} ends: {error}")
+            self.say(f"{process.name} ends: {error}")
             if not (isinstance(error, DeliveryFatalError) and _ENDINGS.search(str(error))):
                 raise error
         if self._started > _MOST_STARTS:
@@ -184,7 +186,7 @@ class World:
         heard = {p.consumer.member for p in self._processes if not p.stopped}
         for member in self._cluster.group.members:
             if member not in heard:
-                self._say(f"the session of {member} expires")
+                self.say(f"the session of {member} expires")
                 self._cluster.group.remove(member)
                 return True
         return False
@@ -195,7 +197,7 @@ class World:
         for name, held in self._cluster.transactions.ids.items():
             if held.begun_before(too_old) or (held.ongoing and held.owner.has_left(name)):
                 self._require_no_successor(held)
-                self._say(f"the transaction of {name} times out")
+                self.say(f"the transaction of {name} times out")
                 self._cluster.transactions.abort_late(held)
                 return True
         return False
@@ -215,7 +217,7 @@ class World:
         if not stopped or not (forced or self._rng.random() < self._wakes):
             return False
         process = pick(self._rng, stopped)
-        self._say(f"{process.name} goes on")
+        self.say(f"{process.name} goes on")
         process.stop(stopped=False)
         return True
 
@@ -240,7 +242,7 @@ class World:
         if self._flushes:
             faults.append(("sees the store flushed", self._cluster.store.flush))
         what, happen = pick(self._rng, faults)
-        self._say(f"{process.name} {what}")
+        self.say(f"{process.name} {what}")
         self.tally[what] += 1
         self._faults_left -= 1
         happen()
@@ -297,6 +299,6 @@ class World:
             if known is not None and known.offset > len(entries):
                 raise WrongOutputError(f"offset {known.offset} of {len(entries)}")
 
-    def _say(self, text: str) -> None:
-        if self._note is not None:
-            self._note(f"{self._scheduler.steps:5} {self._scheduler.current.name:12} {text}")
+    def say(self, text: str) -> None:
+        """Write a line of the journal: step, task that runs, and what happens."""
+        self._note(f"{self._scheduler.steps:5} {self._scheduler.current.name:12} {text}")

@@ -76,9 +76,7 @@ class Outage:
         self._health.back(self._dependency)
         metrics.paused.labels(self._dependency).set(0)
 
-    def retry_until_up(
-        self, call: Callable[[], None], wait: Callable[[float], None]
-    ) -> None:
+    def retry_until_up(self, call: Callable[[], None], wait: Callable[[float], None]) -> None:
         """Retry a call until it succeeds; the wait between two attempts grows to 2 s.
 
         Args:
