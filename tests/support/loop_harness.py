@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -236,11 +237,11 @@ class LoopHarness:
                 self.histories,
                 real(self.consumer) if real else self.checkpoint,
                 topics,
-                ThreadPoolExecutor(1),
+                ThreadPoolExecutor(1, thread_name_prefix="commit"),
             ),
             BatchBound(batch, budget_s, overlap_from),
             self.health,
-            Waits(0.2, 60.0),
+            Waits(0.2, 60.0, lambda seconds: time.sleep(seconds)),  # noqa: PLW0108 - replaced by tests
             clock=self.clock,
         )
         self.consumer.will_assign(0)
