@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -241,7 +242,10 @@ def _make_loop(
         poller,
         reloader,
         Delivery(
-            histories, _make_checkpoint(settings, replica, consumer, limits, watchdog), topics
+            histories,
+            _make_checkpoint(settings, replica, consumer, limits, watchdog),
+            topics,
+            ThreadPoolExecutor(1, thread_name_prefix="commit"),
         ),
         BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
         health,
@@ -269,7 +273,7 @@ def await_score_prefix(settings: WorkerSettings, health: Health) -> bytes:
     remedy = "the start continues when the registry answers; see registry.url and its password"
     # There is nothing to drain yet: a signal ends the process.
     Outage("registry", DependencyUnavailableError, remedy, health, lambda: False).retry_until_up(
-        ask
+        ask, time.sleep
     )
     return prefix
 

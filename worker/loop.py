@@ -78,17 +78,19 @@ class StageProcess(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Bounds of waiting, in seconds.
+    """Bounds of waiting, in seconds, and the wait before the worker is a member of its group.
 
     Attributes:
         rebalance_wait_s: Longest wait for the outcome in flight when partitions move.
         refusal_limit_s: Longest wait for a dead-letter topic that refuses a dead letter.
         align_wait_s: Longest wait for other partitions of which the probes know nothing.
+        sleep: Waits for a number of seconds.
     """
 
     rebalance_wait_s: float
     refusal_limit_s: float
     align_wait_s: float
+    sleep: Callable[[float], None] = time.sleep
 
 
 class Loop:
@@ -100,7 +102,7 @@ class Loop:
         delivery: Delivery of what they return.
         bound: Bound on the events of a micro-batch.
         health: State of the worker that the probes read.
-        waits: Bounds of waiting.
+        waits: Bounds of waiting, and how to wait.
         clock: Returns monotonic seconds.
     """
 
@@ -123,6 +125,7 @@ class Loop:
         self._event_time_monitor = EventTimeMonitor(health)
         self._rebalance_wait_s = waits.rebalance_wait_s
         self._clock = clock
+        self._sleep = waits.sleep
         self._in_flight: InFlightBatch | None = None
         # State of the log behind the last micro-batch that was handed to the delivery; the stages
         # need it for the next one.
@@ -182,12 +185,13 @@ class Loop:
 
     def _open(self) -> None:
         """Open topics, histories and checkpoints; retry while brokers or store are away."""
-        self._outages.kafka.retry_until_up(self._delivery.open_topics)
-        self._outages.store.retry_until_up(self._delivery.open_histories)
+        kafka, store = self._outages.kafka, self._outages.store
+        kafka.retry_until_up(self._delivery.open_topics, self._sleep)
+        store.retry_until_up(self._delivery.open_histories, self._sleep)
         # Before the checkpoints are read: open transactions of a predecessor that was killed may
         # still hold them.
-        self._outages.kafka.retry_until_up(self._delivery.open_checkpoint)
-        self._outages.kafka.retry_until_up(self._poller.open)
+        kafka.retry_until_up(self._delivery.open_checkpoint, self._sleep)
+        kafka.retry_until_up(self._poller.open, self._sleep)
 
     def _turn(self) -> None:
         self._monitor.check()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import numpy as np
@@ -263,10 +265,16 @@ class LoopHarness:
         self.loop = Loop(
             self.poller,
             self.process,
-            Delivery(self.histories, real(self.consumer) if real else self.checkpoint, topics),
+            Delivery(
+                self.histories,
+                real(self.consumer) if real else self.checkpoint,
+                topics,
+                ThreadPoolExecutor(1, thread_name_prefix="commit"),
+            ),
             BatchBound(batch, budget_s, overlap_from),
             self.health,
-            Waits(0.2, 60.0, 30.0),
+            # Tests replace the sleep.
+            Waits(0.2, 60.0, 30.0, lambda seconds: time.sleep(seconds)),  # noqa: PLW0108
             clock=self.clock,
         )
         self.consumer.will_assign(0)

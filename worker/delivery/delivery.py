@@ -8,7 +8,7 @@ captures the group metadata, `worker.loop` compares the assignment epoch, and
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,22 +45,25 @@ class InFlightBatch:
 
 
 class Delivery:
-    """Delivers micro-batches one at a time, in a thread of its own.
+    """Delivers micro-batches one at a time, beside the thread of the loop.
 
     Args:
         histories: Histories of the input topic.
         checkpoint: Checkpoint that commits scores, dead letters and offsets.
         topics: Topics of the pipeline.
+        executor: Executor of one thread, which `close` shuts down.
 
     Attributes:
         histories: As above.
     """
 
-    def __init__(self, histories: Histories, checkpoint: Checkpoint, topics: Topics) -> None:
+    def __init__(
+        self, histories: Histories, checkpoint: Checkpoint, topics: Topics, executor: Executor
+    ) -> None:
         self.histories = histories
         self._checkpoint = checkpoint
         self._topics = topics
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._executor = executor
 
     @property
     def brokers(self) -> str:
@@ -98,7 +101,7 @@ class Delivery:
         writes = self.histories.announce(
             processed.writes, before, processed.after, polled.next_offsets
         )
-        delivered = self._thread.submit(self._deliver, answers.outbox(), writes, polled.at)
+        delivered = self._executor.submit(self._deliver, answers.outbox(), writes, polled.at)
         return InFlightBatch(polled, answers, started, delivered)
 
     def handle_refusals(self, batch: InFlightBatch, error: RecordsRefusedError) -> str | None:
@@ -107,12 +110,12 @@ class Delivery:
 
     def retry(self, batch: InFlightBatch) -> InFlightBatch:
         """Deliver the rest of a micro-batch whose histories are written."""
-        outcome = self._thread.submit(self._checkpoint.deliver, batch.answers.outbox())
+        outcome = self._executor.submit(self._checkpoint.deliver, batch.answers.outbox())
         return replace(batch, outcome=outcome)
 
     def close(self) -> None:
         """Wait for the micro-batch in flight, and close the producers."""
-        self._thread.shutdown(wait=True)
+        self._executor.shutdown(wait=True)
         self._checkpoint.close()
 
     def _deliver(self, outbox: Outbox, writes: HistoryWrites, consumed_at: float) -> None:

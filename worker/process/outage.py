@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import structlog
@@ -77,15 +76,12 @@ class Outage:
         self._health.back(self._dependency)
         metrics.paused.labels(self._dependency).set(0)
 
-    def retry_until_up(
-        self, call: Callable[[], None], wait: Callable[[float], None] | None = None
-    ) -> None:
+    def retry_until_up(self, call: Callable[[], None], wait: Callable[[float], None]) -> None:
         """Retry a call until it succeeds; the wait between two attempts grows to 2 s.
 
         Args:
             call: Raises the outage's error while the dependency is away.
-            wait: Waits for a number of seconds, and keeps the worker a member of its group; without
-                it, the thread sleeps.
+            wait: Waits for a number of seconds.
         """
         attempt = 0
         self.retrying = True
@@ -96,7 +92,7 @@ class Outage:
                 except self._error as error:
                     self.mark_down(str(error))
                     self._health.tick()
-                    (wait or time.sleep)(backoff_s(attempt))
+                    wait(backoff_s(attempt))
                     attempt += 1
                 else:
                     self.mark_up()

@@ -1,0 +1,78 @@
+"""Search interleavings and faults for one that gives wrong output.
+
+Run ``python -m tests.commands.search --seconds 60`` from the root of the repository. Schedule i has
+the seed ``--seed`` + i. The program prints the seed and the error of each schedule that fails, and
+finally a JSON line; ``next_seed`` continues the search. ``--one`` runs one schedule and prints its
+journal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import random
+import sys
+import time
+import traceback
+
+from tests.search.run import first_failure, run_schedule
+
+_MOST_FAILURES = 5
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Two workers under every order and fault")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=None, help="default: random")
+    parser.add_argument("--one", action="store_true", help="run this seed alone, with a journal")
+    parser.add_argument(
+        "--flushes", action="store_true", help="flush the store too, which scores do not survive"
+    )
+    given = parser.parse_args()
+    seed = random.randrange(10**9) if given.seed is None else given.seed
+    if given.one:
+        return _one(seed, flushes=given.flushes)
+    print(f"seed: {seed} (SEED={seed} repeats it)", flush=True)
+    return _search(seed, given.seconds, flushes=given.flushes)
+
+
+def _search(first: int, seconds: float, *, flushes: bool) -> int:
+    gc.freeze()
+    failures: list[int] = []
+    seed, began = first, time.monotonic()
+    while time.monotonic() - began < seconds and len(failures) < _MOST_FAILURES:
+        failure = first_failure([seed], flushes=flushes)
+        if failure is not None:
+            failures.append(seed)
+            again = f"make search SEED={seed} ONE=1{' FLUSHES=1' if flushes else ''}"
+            print(f"seed {seed} fails: {failure[1]!r:.500}\n{again} shows how", flush=True)
+        seed += 1
+        if sys.stderr.isatty() and seed % 50 == 0:
+            print(f"\r{seed - first} schedules", end="", file=sys.stderr, flush=True)
+    took = time.monotonic() - began
+    result = {
+        "seed": first,
+        "next_seed": seed,
+        "seconds": round(took, 1),
+        "schedules": seed - first,
+        "per_second": round((seed - first) / took, 1),
+        "failures": failures,
+    }
+    print(json.dumps(result))
+    return 1 if failures else 0
+
+
+def _one(seed: int, *, flushes: bool) -> int:
+    try:
+        run_schedule(seed, flushes=flushes, note=print)
+    except Exception:  # noqa: BLE001 - any exception is a result
+        print(traceback.format_exc())
+    else:
+        print("the output is that of a serial run")
+        return 0
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

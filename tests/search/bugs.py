@@ -1,0 +1,194 @@
+"""Seeded bugs of the worker, each of which the search has to find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+from weakref import WeakKeyDictionary
+
+from base.errors import DeliveryError, OutcomeUnknownError
+from features.store.protocol import Writes
+from tests.properties.bugs import BUGS as BUGS_OF_WINDOWS
+from tests.search.process import Process
+from tests.search.waiting import SimulatedExecutor
+from tests.support.buggy_worker import Planted
+from worker.consume.group_member import GroupMember
+from worker.consume.poll import Poller
+from worker.delivery.checkpoint import Channel, Destination
+from worker.delivery.delivery import Delivery
+from worker.delivery.exactly_once import ExactlyOnce
+from worker.delivery.producers_in_turn import ProducersInTurn
+from worker.delivery.publish import Outbox, SizeLimits
+from worker.histories import StoredHistories
+
+Patch = Callable[[], AbstractContextManager[Any]]
+
+_LIMITS = SizeLimits(2**20, 2**20)
+_TIMEOUT_S = 5.0
+
+_make_checkpoint = Process._make_checkpoint
+_join = GroupMember._join
+_offsets = Destination.offsets
+_transact = ExactlyOnce._transact
+
+
+class _Processes:
+    """The process of each checkpoint, and what a bug keeps for it."""
+
+    def __init__(self) -> None:
+        self.of: WeakKeyDictionary[ExactlyOnce, Process] = WeakKeyDictionary()
+        self._executors: WeakKeyDictionary[ExactlyOnce, list[SimulatedExecutor]] = (
+            WeakKeyDictionary()
+        )
+        self.committing: WeakKeyDictionary[ExactlyOnce, list[Future[Any]]] = WeakKeyDictionary()
+
+    def make_checkpoint(self, process: Process, producers: int) -> ExactlyOnce:
+        # With one producer none writes while another commits.
+        checkpoint = _make_checkpoint(process, max(2, producers))
+        self.of[checkpoint] = process
+        self.committing[checkpoint] = []
+        self._executors[checkpoint] = []
+        return checkpoint
+
+    def beside(self, checkpoint: ExactlyOnce, call: Callable[[], object]) -> None:
+        """Run a call beside the delivery of the next micro-batch."""
+        executors = self._executors[checkpoint]
+        if len(executors) < 2:
+            executors.append(self.of[checkpoint].executor(f"commits late {len(executors)}"))
+        executors.append(executors.pop(0))
+        self.committing[checkpoint].append(executors[-1].submit(call))
+
+    def raise_failure(self, checkpoint: ExactlyOnce) -> None:
+        """Raise if an earlier call of `beside` has failed; this comes one micro-batch too late."""
+        committing = self.committing[checkpoint]
+        failed = any(call.done() and call.exception() for call in committing)
+        committing[:] = [call for call in committing if not call.done()]
+        if failed:
+            raise OutcomeUnknownError("an earlier commit has failed")
+
+
+def _patched(target: Any, name: str, bug: Any) -> Patch:
+    return lambda: mock.patch.object(target, name, bug)
+
+
+def _transacting(transact: Callable[[_Processes, ExactlyOnce, Channel, Outbox], None]) -> Patch:
+    """Another order of the steps of a transaction."""
+
+    @contextmanager
+    def patch() -> Iterator[None]:
+        processes = _Processes()
+
+        def make_checkpoint(process: Process, producers: int) -> ExactlyOnce:
+            return processes.make_checkpoint(process, producers)
+
+        def buggy(checkpoint: ExactlyOnce, channel: Channel, outbox: Outbox) -> None:
+            transact(processes, checkpoint, channel, outbox)
+
+        with (
+            mock.patch.object(Process, "_make_checkpoint", make_checkpoint),
+            mock.patch.object(ExactlyOnce, "_transact", buggy),
+        ):
+            yield
+
+    return patch
+
+
+def _send_offsets(checkpoint: ExactlyOnce, channel: Channel, outbox: Outbox) -> None:
+    channel.producer.send_offsets_to_transaction(
+        checkpoint.destination.offsets(outbox), outbox.group_metadata, _TIMEOUT_S
+    )
+
+
+def _commit_before_produce(
+    _: _Processes, checkpoint: ExactlyOnce, channel: Channel, outbox: Outbox
+) -> None:
+    channel.producer.begin_transaction()
+    _send_offsets(checkpoint, channel, outbox)
+    channel.producer.commit_transaction(_TIMEOUT_S)
+    channel.producer.begin_transaction()
+    channel.publisher.publish(outbox, _LIMITS)
+    channel.producer.commit_transaction(_TIMEOUT_S)
+
+
+def _fresh_metadata(
+    processes: _Processes, checkpoint: ExactlyOnce, channel: Channel, outbox: Outbox
+) -> None:
+    fresh = processes.of[checkpoint].consumer.consumer_group_metadata()
+    _transact(checkpoint, channel, replace(outbox, group_metadata=fresh))
+
+
+def _produce_while_committing(
+    processes: _Processes, checkpoint: ExactlyOnce, channel: Channel, outbox: Outbox
+) -> None:
+    processes.raise_failure(checkpoint)
+    channel.producer.begin_transaction()
+    channel.publisher.publish(outbox, _LIMITS)
+    _send_offsets(checkpoint, channel, outbox)
+    processes.beside(checkpoint, lambda: channel.producer.commit_transaction(_TIMEOUT_S))
+
+
+def _offsets_out_of_turn(
+    processes: _Processes, checkpoint: ExactlyOnce, channel: Channel, outbox: Outbox
+) -> None:
+    processes.raise_failure(checkpoint)
+    channel.producer.begin_transaction()
+    channel.publisher.publish(outbox, _LIMITS)
+
+    def finish() -> None:
+        _send_offsets(checkpoint, channel, outbox)
+        channel.producer.commit_transaction(_TIMEOUT_S)
+
+    processes.beside(checkpoint, finish)
+
+
+def _one_short(destination: Destination, outbox: Outbox) -> Any:
+    short = {p: offset - 1 for p, offset in outbox.next_offsets.items()}
+    return _offsets(destination, replace(outbox, next_offsets=short))
+
+
+def _write_late(delivery: Delivery, outbox: Outbox, _: float) -> None:
+    try:
+        delivery._checkpoint.deliver(outbox)
+    except DeliveryError:
+        # Nobody may wait for these.
+        delivery._histories.write(Writes())
+        raise
+    delivery._histories.write(outbox.writes)
+
+
+def _open_one(producers: ProducersInTurn) -> None:
+    Planted(Path(), "one_id_initialised", "").open(producers)
+
+
+def _join_unnoted(member: GroupMember, topic: str) -> None:
+    _join(member, topic)
+    member._outside_the_group = None
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+def _never(*_: object) -> bool:
+    return False
+
+
+BUGS: Mapping[str, Patch] = {
+    "committed offsets are one too low": _patched(Destination, "offsets", _one_short),
+    "offsets are committed before the scores": _transacting(_commit_before_produce),
+    "the group metadata of the commit": _transacting(_fresh_metadata),
+    "the metadata of a member outside of the group": _patched(GroupMember, "_join", _join_unnoted),
+    "a producer writes while another commits": _transacting(_produce_while_committing),
+    "offsets are sent before those of the producer before": _transacting(_offsets_out_of_turn),
+    "a start initialises one id only": _patched(ProducersInTurn, "open", _open_one),
+    "a counter instead of a set": BUGS_OF_WINDOWS["a counter instead of a set"].patch,
+    "reads do not wait for writes": _patched(StoredHistories, "await_written", _nothing),
+    "members are written after the commit": _patched(Delivery, "_deliver", _write_late),
+    "a producer that lost its connection is kept": _patched(Channel, "connection_lost", _never),
+    "no rewind of a partition that stays": _patched(Poller, "_seek", _nothing),
+}

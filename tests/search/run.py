@@ -1,0 +1,65 @@
+"""Running schedules: one by one, silently or with a journal, of the worker or of a bug in it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from tests.search.world import World
+
+
+def run_schedule(
+    seed: int, *, flushes: bool = False, note: Callable[[str], None] | None = None
+) -> None:
+    """Run one schedule.
+
+    Args:
+        seed: Seed of the schedule.
+        flushes: As of `World`.
+        note: Takes the lines of the journal, those of the worker's log included; None for silence.
+
+    Raises:
+        Exception: The schedule has failed.
+    """
+    world = World(seed, flushes=flushes, note=note or _nothing)
+    with _logs_to(world.say if note else _nothing):
+        world.run()
+
+
+def first_failure(seeds: Iterable[int], *, flushes: bool = False) -> tuple[int, Exception] | None:
+    """The first of some schedules that fails, and its error; None if none does."""
+    for seed in seeds:
+        try:
+            run_schedule(seed, flushes=flushes)
+        except Exception as error:  # noqa: BLE001 - a bug may show in any error
+            return seed, error
+    return None
+
+
+@contextmanager
+def _logs_to(say: Callable[[str], None]) -> Iterator[None]:
+    """Write the worker's log to the journal."""
+
+    def write(_: Any, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+        name = event.pop("event")
+        say(f"log: {name} {', '.join(f'{key}={value}' for key, value in event.items())}")
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    # Without a journal, nothing is formatted.
+    lowest = logging.CRITICAL if say is _nothing else logging.DEBUG
+    structlog.configure(
+        processors=[write], wrapper_class=structlog.make_filtering_bound_logger(lowest)
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def _nothing(_: str) -> None:
+    pass

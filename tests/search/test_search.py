@@ -1,0 +1,79 @@
+"""A share of the search, and the search itself: it is repeatable, and it finds seeded bugs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.search.bugs import BUGS
+from tests.search.run import first_failure, run_schedule
+
+SCHEDULES = 250
+"""Schedules of each run of the tests; `make search` is the long form."""
+MOST = 4_000
+"""A bug that needs more has not been found."""
+# Where the bugs that need many schedules are found soonest.
+SEEDS = {
+    "the metadata of a member outside of the group": 220,
+    "a start initialises one id only": 210,
+    "a producer that lost its connection is kept": 50,
+}
+HAPPENINGS = (
+    " is killed",
+    " is stopped and replaced",
+    " drains",
+    " is expelled",
+    " loses its connections",
+    " goes on",
+    "the session of ",
+    "the transaction of ",
+    "is sent twice; the first one is late",
+    "late EndTxn",
+    "late append arrives",
+    "times out (lost)",
+    "times out (unanswered)",
+    "times out (late)",
+    "ConcurrentTransactionsError",
+    "ILLEGAL_GENERATION",
+    "the store does not answer (partly)",
+    "log: lost ",
+)
+
+
+def journal(seed: int) -> list[str]:
+    lines: list[str] = []
+    run_schedule(seed, note=lines.append)
+    return lines
+
+
+def test_schedules_give_the_output_of_a_serial_run(seed: int) -> None:
+    failure = first_failure(range(seed, seed + SCHEDULES))
+    assert failure is None, f"`make search SEED={failure[0]} ONE=1` shows how: {failure[1]}"
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_a_schedule_is_a_function_of_its_seed(number: int) -> None:
+    assert journal(number) == journal(number)
+
+
+def test_everything_happens_in_some_schedule() -> None:
+    left = set(HAPPENINGS)
+    for seed in range(MOST):
+        text = "\n".join(journal(seed))
+        left = {happening for happening in left if happening not in text}
+        if not left:
+            return
+    pytest.fail(f"never seen: {left}")
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_the_search_finds_a_seeded_bug(name: str) -> None:
+    first = SEEDS.get(name, 0)
+    with BUGS[name]():
+        failure = first_failure(range(first, first + MOST))
+    assert failure is not None
+    run_schedule(failure[0])
+
+
+def test_the_search_finds_a_flush_of_the_store() -> None:
+    """While the worker runs, it does not notice a loss of histories (docs: histories)."""
+    assert first_failure(range(MOST), flushes=True) is not None
