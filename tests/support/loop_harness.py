@@ -11,12 +11,13 @@ from typing import Any, cast
 import numpy as np
 
 import worker.delivery.checkpoint
+from base.arrays import Longs
 from base.errors import ConfigurationError, DependencyUnavailableError, ErrorCode, RecordError
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.protocol import OnlineStore, StoreReads, Writes
 from features.values.flags import Flags
-from schemas.batch import EventBatch, Records
+from schemas.batch import Records
 from tests.support.fakes import Brokers, Clock, FakeConsumer
 from worker.consume.micro_batch import BatchBound
 from worker.consume.poll import Poller
@@ -153,7 +154,9 @@ class Histories:
     def known(self, log: LogState) -> LogState:
         raise AssertionError("enrich asks, not the loop")
 
-    def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
+    def checked(
+        self, store: OnlineStore, records: Records, until: Longs, log: LogState
+    ) -> StoreReads:
         raise AssertionError("enrich reads, not the loop")
 
     def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:

@@ -11,13 +11,14 @@ from typing import Protocol
 import numpy as np
 import structlog
 
+from base.arrays import Longs
 from base.errors import ConfigurationError, DependencyUnavailableError, StoreAwayError
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.protocol import MarkWrite, OnlineStore, StoreReads, Writes
 from features.windows.plan import WindowPlan
-from schemas.batch import EventBatch
+from schemas.batch import Records
 from worker.consume.topics import InputTopic
 from worker.fill.fill import Progress
 from worker.fill.source import LogSource
@@ -171,13 +172,16 @@ class Histories(Protocol):
         """The state of the log, with what is known of the partitions that other workers read."""
         ...
 
-    def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
+    def checked(
+        self, store: OnlineStore, records: Records, until: Longs, log: LogState
+    ) -> StoreReads:
         """Reads of a micro-batch that notice lost members, and events that have to wait.
 
         Args:
             store: Online store.
-            batch: Events of the micro-batch.
-            log: State of the log before it.
+            records: Records of the N events of the micro-batch.
+            until: int64[N], as of `Enriching`.
+            log: State of the log before them.
         """
         ...
 
@@ -248,7 +252,8 @@ class NoHistories:
     def checked(
         self,
         store: OnlineStore,
-        batch: EventBatch,  # noqa: ARG002 - see Histories
+        records: Records,  # noqa: ARG002 - see Histories
+        until: Longs,  # noqa: ARG002
         log: LogState,  # noqa: ARG002
     ) -> StoreReads:
         return store
@@ -347,8 +352,11 @@ class StoredHistories:
     def known(self, log: LogState) -> LogState:
         return replace(log, elsewhere=self._target.marks.scored_elsewhere(log.offsets))
 
-    def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
-        return MarkedReads(store, self._target.marks, self._alignment, batch, log.offsets)
+    def checked(
+        self, store: OnlineStore, records: Records, until: Longs, log: LogState
+    ) -> StoreReads:
+        marks, alignment = self._target.marks, self._alignment
+        return MarkedReads(store, marks, alignment, records, until, log.offsets)
 
     def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:
         self._target.read_marks()
