@@ -185,15 +185,24 @@ class Histories(Protocol):
         """
         ...
 
-    def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:
+    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
         """Read the marks of other partitions again; return the events that still have to wait.
 
-        Records behind waiting events are applied to the histories as far as others may wait for
-        them.
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+        """
+        ...
+
+    def lagging(self, waits: Mapping[int, Wait]) -> Sequence[int]:
+        """Find the waiting partitions whose records others may wait for, as of the last read."""
+        ...
+
+    def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
+        """Apply the next records of waiting partitions. No micro-batch may be in flight.
 
         Args:
-            waits: Waiting events.
-            log: State of the log before them.
+            partitions: Waiting partitions.
+            log: State of the log before their waiting events.
 
         Raises:
             DependencyUnavailableError: The store or the registry does not answer.
@@ -258,12 +267,14 @@ class NoHistories:
     ) -> StoreReads:
         return store
 
-    def still_waiting(
-        self,
-        waits: Mapping[int, Wait],  # noqa: ARG002 - see Histories
-        log: LogState,  # noqa: ARG002
-    ) -> Mapping[int, Wait]:
+    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:  # noqa: ARG002 - see Histories
         return {}
+
+    def lagging(self, waits: Mapping[int, Wait]) -> Sequence[int]:  # noqa: ARG002 - see Histories
+        return ()
+
+    def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -358,18 +369,22 @@ class StoredHistories:
         marks, alignment = self._target.marks, self._alignment
         return MarkedReads(store, marks, alignment, records, until, log.offsets)
 
-    def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:
+    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
         self._target.read_marks()
-        marks = self._target.marks
-        still = self._alignment.waits(
-            marks.read,
+        return self._alignment.waits(
+            self._target.marks.read,
             np.array([wait.time for wait in waits.values()], np.int64),
             np.array([*waits], np.int32),
             np.array([wait.offset for wait in waits.values()], np.int64),
         )
-        for partition in self._alignment.lagging(marks.read, still):
+
+    def lagging(self, waits: Mapping[int, Wait]) -> Sequence[int]:
+        return self._alignment.lagging(self._target.marks.read, waits)
+
+    def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
+        self._target.read_marks()
+        for partition in partitions:
             self._ahead.apply(partition, log)
-        return still
 
     def close(self) -> None:
         self._ahead.close()
