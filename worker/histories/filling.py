@@ -206,19 +206,18 @@ class Ahead:
     """Fill of shared histories ahead of scoring, for partitions whose next event has to wait.
 
     Args:
-        target: Histories.
         source: Reader of the input topic.
     """
 
-    def __init__(self, target: HistoryTarget, source: LogSource) -> None:
-        self._target = target
+    def __init__(self, source: LogSource) -> None:
         self._source = source
         self._fills: dict[int, Fill] = {}
 
-    def apply(self, partition: int, state: LogState) -> None:
+    def apply(self, target: HistoryTarget, partition: int, state: LogState) -> None:
         """Apply the next records of a partition that are not applied yet.
 
         Args:
+            target: Histories.
             partition: Partition that waits.
             state: State of the log at its next record to score.
 
@@ -229,7 +228,7 @@ class Ahead:
         """
         fill = self._fills.get(partition)
         if fill is None:
-            fill = self._fills[partition] = self._begin(partition, state)
+            fill = self._fills[partition] = self._begin(target, partition, state)
         if fill.step().done:
             del self._fills[partition]
             fill.close()
@@ -240,8 +239,8 @@ class Ahead:
             fill.close()
         self._fills.clear()
 
-    def _begin(self, partition: int, state: LogState) -> Fill:
-        target, begin = self._target, state.offsets[partition]
+    def _begin(self, target: HistoryTarget, partition: int, state: LogState) -> Fill:
+        begin = state.offsets[partition]
         histories = [one for one in target.marks.histories if not one.is_own]
         _, end = self._source.bounds(partition)
         held = [target.marks.of(one)[partition] for one in histories]

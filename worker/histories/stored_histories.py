@@ -181,6 +181,18 @@ class Histories(Protocol):
         """
         ...
 
+    def require(self, log: LogState) -> None:
+        """Look for lost members without reading histories.
+
+        Args:
+            log: State of the log before the next micro-batch.
+
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+            HistoriesLostError: Members before that are missing.
+        """
+        ...
+
     def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:
         """Read the marks of other partitions again; return the events that still have to wait.
 
@@ -253,6 +265,9 @@ class NoHistories:
     ) -> StoreReads:
         return store
 
+    def require(self, log: LogState) -> None:
+        pass
+
     def still_waiting(
         self,
         waits: Mapping[int, Wait],  # noqa: ARG002 - see Histories
@@ -307,6 +322,7 @@ class StoredHistories:
         self._watchdog = watchdog
         self._alignment = Alignment(plan, source.bounds)
         self._source = source
+        self._ahead = Ahead(source)
         self._fills = fills
         self._written = threading.Event()
         self._written.set()
@@ -322,7 +338,6 @@ class StoredHistories:
             Marks(self._plan, namespace),
             self._location.expire_ms,
         )
-        self._ahead = Ahead(self._target, self._source)
 
     def namespace(self) -> Namespace:
         return self._location.namespace
@@ -350,8 +365,12 @@ class StoredHistories:
     def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
         return MarkedReads(store, self._target.marks, self._alignment, batch, log.offsets)
 
-    def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:
+    def require(self, log: LogState) -> None:
         self._target.read_marks()
+        self._target.marks.require(log.offsets)
+
+    def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:
+        self.require(log)
         marks = self._target.marks
         still = self._alignment.waits(
             marks.read,
@@ -360,7 +379,7 @@ class StoredHistories:
             np.array([wait.offset for wait in waits.values()], np.int64),
         )
         for partition in self._alignment.lagging(marks.read, still):
-            self._ahead.apply(partition, log)
+            self._ahead.apply(self._target, partition, log)
         return still
 
     def close(self) -> None:
