@@ -194,8 +194,14 @@ class Restoring:
                 lowest = needed.get(partition, reached)
                 watermark = watermarks.get(partition, UNKNOWN)
                 end = state.offsets[partition]
+                counted = filled.counted.get(partition, {}).get(histories.digest, 0)
                 mark = self._mark(
-                    partition, end, watermark=watermark, scored=watermark, lowest=lowest
+                    partition,
+                    end,
+                    watermark=watermark,
+                    scored=watermark,
+                    lowest=lowest,
+                    counted=counted,
                 )
                 marks[partition] = end, mark
             target.append((), [histories], marks)
@@ -259,6 +265,7 @@ class Ahead:
                     watermark,
                     int(mark["scored"]),
                     int(mark["lowest"]),
+                    int(mark["counted"]),
                 )
                 target.append(members, [one], {partition: (at, new)})
             at = reached[partition]

@@ -345,19 +345,19 @@ class StoredHistories:
     def restore(self, log: LogState) -> Generator[Progress, None, LogState]:
         self._refuse_new(log.offsets)
         self._ahead.close()
-        self._target.read_marks()
-        if self._target.marks.missing(log.offsets):
-            # The record of the state may be lost as well, or another worker has begun a new one.
+        # Until marks are those of the present record: with the histories the store may have lost
+        # it, also after it was read here, and another worker has written a new one.
+        while True:
             self.open(self._topic)
             self._target.read_marks()
-            if not self._fills:
-                self._begin(log.offsets)
-            elif self._target.marks.missing(log.offsets):
+            if not self._target.marks.missing(log.offsets):
+                return self._target.marks.reaching(log)
+            if self._fills:
                 restoring = Restoring(self._target, self._source, log)
                 yield from restoring.run()
                 log = restoring.state
-            self._target.read_marks()
-        return self._target.marks.reaching(log)
+            else:
+                self._begin(log.offsets)
 
     def known(self, log: LogState) -> LogState:
         return replace(log, elsewhere=self._target.marks.scored_elsewhere(log.offsets))
@@ -422,8 +422,6 @@ class StoredHistories:
 
     def _begin(self, offsets: Mapping[int, int]) -> None:
         begun = self._target.marks.missing(offsets)
-        if not begun:
-            return
         log.warning(
             "histories_begin",
             state=self._location.namespace.state,
