@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
@@ -22,6 +23,7 @@ from tests.search.process import Process
 from tests.search.store import SimulatedStore
 from tests.search.waiting import SimulatedExecutor
 from tests.support.buggy_worker import Planted
+from worker import loop
 from worker.consume.group_member import GroupMember
 from worker.consume.poll import Poller
 from worker.consume.topics import InputTopic
@@ -45,7 +47,7 @@ _offsets = Destination.offsets
 _transact = ExactlyOnce._transact
 _write = StoredHistories._write
 _open = StoredHistories.open
-_write_marks = SimulatedStore.write_marks
+_append, _marking = SimulatedStore.append, SimulatedStore._marking
 _add_ended = Alignment._add_ended
 _read_all = MarkedReads.read_all
 
@@ -197,9 +199,16 @@ def _marks_anyway(histories: StoredHistories, writes: HistoryWrites) -> None:
         raise
 
 
-def _holes(store: SimulatedStore, marks: Sequence[MarkWrite], expire_ms: int | None = None) -> None:
-    unchecked = [mark._replace(at_least=mark.at_least and 0) for mark in marks]
-    _write_marks(store, unchecked, expire_ms)
+def _marks_on_their_own(store: SimulatedStore, *given: Any) -> None:
+    """Write marks to whatever run of the server there is then."""
+    *others, marks = given
+    _append(store, *others)
+    if marks:
+        store.write_marks(marks)
+
+
+def _holes(store: SimulatedStore, marks: Sequence[MarkWrite]) -> Callable[[], object]:
+    return _marking(store, [mark._replace(at_least=mark.at_least and 0) for mark in marks])
 
 
 def _first_ends(alignment: Alignment, marks: Any, complete: Any, until: int) -> None:
@@ -268,16 +277,19 @@ BUGS: Mapping[str, Patch] = {
     "a start initialises one id only": _patched(ProducersInTurn, "open", _open_one),
     "a counter instead of a set": BUGS_OF_WINDOWS["a counter instead of a set"].patch,
     "reads do not wait for writes": _patched(StoredHistories, "await_written", _nothing),
-    "members are written after the commit": _patched(Delivery, "_deliver", _write_late),
     "a producer that lost its connection is kept": _patched(Channel, "connection_lost", _never),
     "no rewind of a partition that stays": _patched(Poller, "_seek", _nothing),
+    "members are written after the commit": _patched(Delivery, "_deliver", _write_late),
     "commits do not wait for the store": _patched(Delivery, "_deliver", _commit_unwritten),
     "marks are written before members": _patched(StoredHistories, "_write", _marks_first),
     "marks are written without members": _patched(StoredHistories, "_write", _marks_anyway),
-    "marks may leave holes": _patched(SimulatedStore, "write_marks", _holes),
+    "marks may leave holes": _patched(SimulatedStore, "_marking", _holes),
+    "marks are written on another connection": _patched(
+        SimulatedStore, "append", _marks_on_their_own
+    ),
     "evictions are ignored": _patched(marks, "valid_marks", _marks_of_another_run),
     "a worker stays with lost histories": _patched(StoredHistories, "open", _old_generation),
-    "a worker without records looks for no loss": _patched(StoredHistories, "require", _nothing),
+    "a worker without records looks for no loss": _patched(loop, "_LOOK_EVERY_S", math.inf),
     "a fill begins at the checkpoint": _patched(LogState, "replay_from", _at_checkpoint),
     "shared histories are compacted by a partition's own watermark": BUGS_OF_WINDOWS[
         "shared histories are compacted by a partition's own watermark"

@@ -23,11 +23,12 @@ class SimulatedServer:
     """The server of the store, which may start again, lose data and evict keys.
 
     Attributes:
+        runs: Number of its runs so far.
         evicted: Number of keys that were evicted in this run.
     """
 
     def __init__(self) -> None:
-        self._runs = 0
+        self.runs = 0
         self._changes: list[Callable[[MemoryStore], object]] = []
         self._lose_changes(0)
 
@@ -37,7 +38,7 @@ class SimulatedServer:
         return read._replace(values=StoredValues.of(read.values.to_list()))
 
     def read_marks(self, keys: Sequence[bytes]) -> ReadResult:
-        server = ServerRun(f"run {self._runs}", self.evicted)
+        server = ServerRun(f"run {self.runs}", self.evicted)
         return self._held.read_all([], [], keys)._replace(server=server)
 
     def change(self, call: Callable[[MemoryStore], T]) -> T:
@@ -57,7 +58,7 @@ class SimulatedServer:
         """
         if self.evicted:
             return False
-        self._runs += 1
+        self.runs += 1
         return True
 
     def fail_over(self, rng: random.Random) -> bool:
@@ -76,7 +77,7 @@ class SimulatedServer:
         return bool(gone)
 
     def _lose_changes(self, kept: int) -> None:
-        self._runs += 1
+        self.runs += 1
         self.evicted = 0
         del self._changes[kept:]
         self._held = MemoryStore()
@@ -125,9 +126,7 @@ class SimulatedStore:
         )
 
     def write_marks(self, marks: Sequence[MarkWrite], expire_ms: int | None = None) -> None:
-        self._send(
-            "marks", lambda: self._shared.change(lambda held: held.write_marks(marks)), _nothing
-        )
+        self._send("marks", self._shared.runs, self._marking(marks), _nothing)
 
     def require_no_eviction(self) -> None:
         pass
@@ -137,11 +136,31 @@ class SimulatedStore:
         appends: Sequence[tuple[bytes, bytes]],
         compactions: Sequence[Compaction] = (),
         expire_ms: int | None = None,
+        marks: Sequence[MarkWrite] = (),
     ) -> None:
-        self._send("append", *self._parts(appends, compactions))
+        run = self._shared.runs
+        if appends or compactions:
+            self._send("append", run, *self._parts(appends, compactions))
+        if marks:
+            self._send("marks", run, self._marking(marks), _nothing)
 
-    def _send(self, name: str, first: Callable[[], object], rest: Callable[[], object]) -> None:
-        """Send a write in two parts, of which a fault may do none, one or both, now or later."""
+    def _send(
+        self, name: str, run: int, early: Callable[[], object], late: Callable[[], object]
+    ) -> None:
+        """Send a write in two parts, of which a fault may do none, one or both, now or later.
+
+        The connection is that to one run of the server, and breaks with it.
+        """
+
+        def of_run(part: Callable[[], object]) -> Callable[[], object]:
+            def land() -> None:
+                if self._shared.runs != run:
+                    self._fail("another run")
+                part()
+
+            return land
+
+        first, rest = of_run(early), of_run(late)
         fault = (
             pick(self._rng, (_LOST, _UNANSWERED, _PARTLY, _LATE)) if self._network.fails() else ""
         )
@@ -150,8 +169,8 @@ class SimulatedStore:
             if fault == _LOST:
                 self._fail(fault)
             if fault != _LATE:
-                first()
-                first = _nothing
+                run_first, first = first, _nothing
+                run_first()
                 self._scheduler.pause()
             if fault == _PARTLY:
                 self._fail(fault)
@@ -159,8 +178,8 @@ class SimulatedStore:
                 self._network.delay(name, first)
                 self._network.delay(name, rest)
                 self._fail(fault)
-            rest()
-            rest = _nothing
+            run_rest, rest = rest, _nothing
+            run_rest()
             self._network.say(name)
             if fault:
                 self._fail(fault)
@@ -171,6 +190,9 @@ class SimulatedStore:
                 if part is not _nothing and self._rng.random() < 0.5:
                     self._network.delay(name, part)
             raise
+
+    def _marking(self, marks: Sequence[MarkWrite]) -> Callable[[], object]:
+        return lambda: self._shared.change(lambda held: held.write_marks(marks))
 
     def ping(self) -> None:
         self._ask(_nothing)

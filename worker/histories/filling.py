@@ -66,15 +66,13 @@ class HistoryTarget:
         """
         prefixes = tuple(one.prefix for one in marks)
         kept = [item for item in members if item[0].startswith(prefixes)]
-        if kept:
-            self.store.append(kept, (), self.expire_ms)
         writes = [
             self.marks.write(one, partition, None if at_least is None else at_least + 1, mark)
             for one, steps in marks.items()
             for partition, (at_least, mark) in steps.items()
         ]
-        if writes:
-            self.store.write_marks(writes, self.expire_ms)
+        if kept or writes:
+            self.store.append(kept, (), self.expire_ms, writes)
 
 
 class Restoring:

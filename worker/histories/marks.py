@@ -166,7 +166,7 @@ class Marks:
                 if filled == NOT_BEGUN and offset == begin:
                     times.pop(digest, None)
                     counts.pop(digest, None)
-                elif filled == NOT_BEGUN and digest not in times:
+                elif filled == NOT_BEGUN and digest not in times and marks["counted"][partition]:
                     counts.setdefault(digest, int(marks["counted"][partition]))
                 elif filled not in (NOT_BEGUN, UNKNOWN):
                     times[digest] = max(filled, times.get(digest, filled))

@@ -436,10 +436,7 @@ class StoredHistories:
         started = time.perf_counter()
         try:
             with self._watchdog.guard("write_histories"):
-                if members:
-                    self._store.append(members.appends, members.compactions, expire_ms)
-                # After the answer to all appends: a mark stands for members that are there.
-                self._store.write_marks(writes.marks, expire_ms)
+                self._store.append(members.appends, members.compactions, expire_ms, writes.marks)
         except DependencyUnavailableError as error:
             raise StoreAwayError(str(error)) from error
         metrics.stage_seconds.labels("write").observe(time.perf_counter() - started)
