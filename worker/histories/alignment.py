@@ -19,7 +19,7 @@ from features.history.watermarks import UNKNOWN
 from features.windows.plan import WindowPlan
 from features.windows.window import Across
 
-_ALL = np.iinfo(np.int64).max
+ALL = np.iinfo(np.int64).max
 """Time up to which a partition without further records is complete."""
 
 
@@ -102,7 +102,7 @@ class Alignment:
                 row, own = int(rows[first]), int(partition)
                 if own not in waits or offsets[row] < waits[own].offset:
                     behind = int(
-                        np.argmin(np.where(np.arange(len(complete)) == own, _ALL, complete))
+                        np.argmin(np.where(np.arange(len(complete)) == own, ALL, complete))
                     )
                     waits[own] = Wait(int(offsets[row]), int(times[row]), entity, behind)
         return waits
@@ -141,7 +141,7 @@ class Alignment:
                     # The event waits, and is looked at again.
                     continue
             if applied[partition] >= self._ends[partition]:
-                complete[partition] = _ALL
+                complete[partition] = ALL
 
 
 def _of_others(complete: Longs) -> Longs:

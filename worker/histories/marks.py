@@ -138,6 +138,7 @@ class Marks:
                     int(watermark),
                     scored.get(partition, UNKNOWN),
                     int(held["lowest"]),
+                    int(held["counted"]),
                 )
                 writes.append(self.write(histories, partition, before.offsets[partition] + 1, mark))
         return writes
@@ -162,9 +163,12 @@ class Marks:
             for partition, offset in state.offsets.items():
                 times, digest = lowest.setdefault(partition, {}), histories.digest
                 filled, begin = int(marks["lowest"][partition]), int(marks["begin"][partition])
+                counts = counted.setdefault(partition, {})
                 if filled == NOT_BEGUN and offset == begin:
                     times.pop(digest, None)
-                    counted.get(partition, {}).pop(digest, None)
+                    counts.pop(digest, None)
+                elif filled == NOT_BEGUN and digest not in times and marks["counted"][partition]:
+                    counts.setdefault(digest, int(marks["counted"][partition]))
                 elif filled not in (NOT_BEGUN, UNKNOWN):
                     times[digest] = max(filled, times.get(digest, filled))
         return replace(
@@ -215,12 +219,16 @@ class MarkedReads:
             HistoriesLostError: The store has lost members before the offsets.
             NotAlignedError: Some events cannot be scored yet.
         """
-        read = self._store.read_all(keys, hashes, self._marks.keys)
-        self._marks.take(read)
-        self._marks.require(self._offsets)
-        waits = self._alignment.waits(
-            self._marks.read, self._until, self._records.partitions, self._records.offsets
-        )
-        if waits:
-            raise NotAlignedError(waits)
-        return read
+        marks = self._marks
+        positions = self._until, self._records.partitions, self._records.offsets
+        while True:
+            # Other workers may write between the histories and the marks behind them. So loss shows
+            # in the marks behind the histories, and completeness in those from before as well.
+            before = marks.read
+            read = self._store.read_all(keys, hashes, marks.keys)
+            marks.take(read)
+            marks.require(self._offsets)
+            if waits := self._alignment.waits(marks.read, *positions):
+                raise NotAlignedError(waits)
+            if not self._alignment.waits(before, *positions):
+                return read

@@ -185,6 +185,18 @@ class Histories(Protocol):
         """
         ...
 
+    def require(self, log: LogState) -> None:
+        """Look for lost members without reading histories; no micro-batch may be in flight.
+
+        Args:
+            log: State of the log before the next micro-batch.
+
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+            HistoriesLostError: Members before that are missing.
+        """
+        ...
+
     def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
         """Read the marks of other partitions again; return the events that still have to wait.
 
@@ -267,6 +279,9 @@ class NoHistories:
     ) -> StoreReads:
         return store
 
+    def require(self, log: LogState) -> None:
+        pass
+
     def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:  # noqa: ARG002 - see Histories
         return {}
 
@@ -323,6 +338,7 @@ class StoredHistories:
         self._watchdog = watchdog
         self._alignment = Alignment(plan, source.bounds)
         self._source = source
+        self._ahead = Ahead(source)
         self._fills = fills
         self._written = threading.Event()
         self._written.set()
@@ -338,7 +354,6 @@ class StoredHistories:
             Marks(self._plan, namespace),
             self._location.expire_ms,
         )
-        self._ahead = Ahead(self._target, self._source)
 
     def namespace(self) -> Namespace:
         return self._location.namespace
@@ -346,19 +361,19 @@ class StoredHistories:
     def restore(self, log: LogState) -> Generator[Progress, None, LogState]:
         self._refuse_new(log.offsets)
         self._ahead.close()
-        self._target.read_marks()
-        if self._target.marks.missing(log.offsets):
-            # The record of the state may be lost as well, or another worker has begun a new one.
+        # Until marks are those of the present record: with the histories the store may have lost
+        # it, also after it was read here, and another worker has written a new one.
+        while True:
             self.open(self._topic)
             self._target.read_marks()
-            if not self._fills:
-                self._begin(log.offsets)
-            elif self._target.marks.missing(log.offsets):
+            if not self._target.marks.missing(log.offsets):
+                return self._target.marks.reaching(log)
+            if self._fills:
                 restoring = Restoring(self._target, self._source, log)
                 yield from restoring.run()
                 log = restoring.state
-            self._target.read_marks()
-        return self._target.marks.reaching(log)
+            else:
+                self._begin(log.offsets)
 
     def known(self, log: LogState) -> LogState:
         return replace(log, elsewhere=self._target.marks.scored_elsewhere(log.offsets))
@@ -368,6 +383,10 @@ class StoredHistories:
     ) -> StoreReads:
         marks, alignment = self._target.marks, self._alignment
         return MarkedReads(store, marks, alignment, records, until, log.offsets)
+
+    def require(self, log: LogState) -> None:
+        self._target.read_marks()
+        self._target.marks.require(log.offsets)
 
     def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
         self._target.read_marks()
@@ -382,9 +401,9 @@ class StoredHistories:
         return self._alignment.lagging(self._target.marks.read, waits)
 
     def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
-        self._target.read_marks()
+        self.require(log)
         for partition in partitions:
-            self._ahead.apply(partition, log)
+            self._ahead.apply(self._target, partition, log)
 
     def close(self) -> None:
         self._ahead.close()
@@ -426,8 +445,6 @@ class StoredHistories:
 
     def _begin(self, offsets: Mapping[int, int]) -> None:
         begun = self._target.marks.missing(offsets)
-        if not begun:
-            return
         log.warning(
             "histories_begin",
             state=self._location.namespace.state,
@@ -442,10 +459,7 @@ class StoredHistories:
         started = time.perf_counter()
         try:
             with self._watchdog.guard("write_histories"):
-                if members:
-                    self._store.append(members.appends, members.compactions, expire_ms)
-                # After the answer to all appends: a mark stands for members that are there.
-                self._store.write_marks(writes.marks, expire_ms)
+                self._store.append(members.appends, members.compactions, expire_ms, writes.marks)
         except DependencyUnavailableError as error:
             raise StoreAwayError(str(error)) from error
         metrics.stage_seconds.labels("write").observe(time.perf_counter() - started)
