@@ -9,7 +9,7 @@ keys and is restarted, the broker is restarted. The seed determines the faults a
 
 With ``--without`` the workers lack one of the guards that make features exact, and the run has to
 find it out: by a mismatch, or as it does not end. ``--without all`` does so for each guard, and first
-for workers that lack none. EVENTS in the environment is the number of events.
+for workers that lack none. Their calls to the store are slow, so that faults come between two.
 
 Progress is printed to stderr, and the result to stdout as a line of JSON. Exit status 0 means that
 every event has one score, with the features and flags of `fraud-worker features build`; with
@@ -32,8 +32,8 @@ from tests.support import command
 from tests.support.rig import ROOT
 from tests.support.servers import QUICK_ABORTS
 from tests.support.skew_faults import KINDS, Faults
-from tests.support.unguarded_worker import GUARDS, Guard
 from tests.support.skew_rig import PARTITIONS, SkewRig
+from tests.support.unguarded_worker import GUARDS
 from tools.embedded.kafka import Kafka
 from tools.embedded.valkey import Valkey
 
@@ -44,32 +44,32 @@ HELD = ("mismatches", "lost", "duplicated")
 """Figures of a result that are 0 unless something went wrong."""
 
 
-def play(folder: Path, faults: int, seed: int) -> tuple[dict[str, Any], bool]:
+def play(events: int, folder: Path, faults: int, seed: int) -> tuple[dict[str, Any], bool]:
     """Run the faults; return the result, and True if all checks passed."""
-    result = run(folder, faults, seed, _events(EVENTS))
-    return result, "failed" not in result and not any(result[name] for name in HELD)
+    result = run(folder, faults, seed, events)
+    return result, not _found(result)
 
 
-def play_without(name: str, folder: Path, faults: int, seed: int) -> tuple[dict[str, Any], bool]:
+def play_without(
+    name: str, events: int, folder: Path, faults: int, seed: int
+) -> tuple[dict[str, Any], bool]:
     """Run workers that lack a guard; return the result, and True if it was found."""
     guard = GUARDS[name]
     program = ("-m", "tests.support.unguarded_worker", "--without", name)
-    result = run(folder / name, faults, seed, _events(GUARD_EVENTS), guard.faults or KINDS, program)
+    result = run(folder / name, faults, seed, events, guard.faults or KINDS, program)
     found = _found(result)
-    print(f"without {name}: {found or 'nothing found'}", file=sys.stderr)
-    return {"without": name, "found": found, **result}, bool(found) != (name == "none")
+    print(f"{name}: {guard.meaning}: {found or 'nothing found'}", file=sys.stderr)
+    result = {"without": name, "meaning": guard.meaning, "found": found, **result}
+    return result, bool(found) != (name == "none")
 
 
-def play_all(folder: Path, faults: int, seed: int) -> tuple[dict[str, Any], bool]:
+def play_all(events: int, folder: Path, faults: int, seed: int) -> tuple[dict[str, Any], bool]:
     """Run workers that lack a guard, for each one; True if each was found."""
-    results, held = [], True
-    for name in GUARDS:
-        result, as_expected = play_without(name, folder, faults, seed)
-        results.append(result)
-        held &= as_expected
-    for result in results:
-        print(_line(GUARDS[result["without"]], result), file=sys.stderr)
-    return {"guards": results, "held": held, "seed": seed}, held
+    played = [play_without(name, events, folder, faults, seed) for name in GUARDS]
+    for result, _ in played:
+        print(f"{result['meaning']:70}  {result['found'] or 'nothing found'}", file=sys.stderr)
+    missed = [result["without"] for result, held in played if not held]
+    return {"guards": [result for result, _ in played], "missed": missed, "seed": seed}, not missed
 
 
 def run(
@@ -112,34 +112,23 @@ def run(
     }
 
 
-def _events(count: int) -> int:
-    return int(os.environ.get("EVENTS") or count)
-
-
 def _found(result: dict[str, Any]) -> str:
     """Finding of a run; empty if it found nothing."""
-    figures = [f"{result[name]:,} {name}" for name in HELD if result[name]]
     if "failed" in result:
-        return result["failed"].splitlines()[0]
-    return ", ".join(figures)
-
-
-def _line(guard: Guard, result: dict[str, Any]) -> str:
-    return f"{guard.meaning:90}  {result['found'] or 'nothing found'}"
+        return str(result["failed"]).splitlines()[0]
+    return ", ".join(f"{result[name]:,} {name}" for name in HELD if result[name])
 
 
 def main() -> int:
-    parser = command.parser(
-        __doc__, "faults", 0, "number of faults; default 20, or 6 without a guard"
-    )
+    parser = command.parser(__doc__, "faults", 0, "number of faults; 20, or 6 with --without")
+    parser.add_argument("--events", type=int, default=0, help="500000, or 60000 with --without")
     parser.add_argument("--without", choices=[*GUARDS, "all"], help="guard that the workers lack")
     arguments = parser.parse_args()
-    arguments.count = arguments.count or (GUARD_FAULTS if arguments.without else FAULTS)
-    if arguments.without is None:
-        return command.run(arguments, "faults", play)
-    if arguments.without == "all":
-        return command.run(arguments, "faults", play_all)
-    return command.run(arguments, "faults", partial(play_without, arguments.without))
+    without = arguments.without
+    events = arguments.events or (GUARD_EVENTS if without else EVENTS)
+    arguments.count = arguments.count or (GUARD_FAULTS if without else FAULTS)
+    chosen = {None: play, "all": play_all}.get(without, partial(play_without, without))
+    return command.run(arguments, "faults", partial(chosen, events))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from tools.embedded.valkey import Valkey
 
 RECOVERY_S = 60.0
 STARTUP_S = 60.0
-STALLED_S = 90.0
+STALLED_S = 60.0
 """Time after which a run whose workers commit nothing has failed, in seconds."""
 KINDS = (
     "kills",
@@ -29,6 +29,8 @@ KINDS = (
     "broker_restarts",
     "store_restarts",
 )
+_REPORT_EVERY_S = 5.0
+_LOOK_S = 0.1
 _EVICTED = 0.1
 """Share of the store's memory whose keys are evicted."""
 
@@ -114,18 +116,22 @@ class Faults:
 
     def _await_committed(self, rows: int) -> None:
         """Wait until so many events are committed; the workers may not stand still meanwhile."""
-        until, before = time.monotonic() + STALLED_S, -1
+        moved_at = said_at = time.monotonic()
+        before = -1
         while (lag := self._rig.lag()) < 0 or self._rig.sent - lag < rows:
             self.fleet.tend()
+            now = time.monotonic()
             if lag not in (before, -1):
-                self.say(f"{self._rig.sent - lag:,} of {self._rig.sent:,} events are committed")
-                until, before = time.monotonic() + STALLED_S, lag
-            if time.monotonic() > until:
+                moved_at, before = now, lag
+                if now - said_at > _REPORT_EVERY_S:
+                    said_at = now
+                    self.say(f"{self._rig.sent - lag:,} of {self._rig.sent:,} events are committed")
+            if now - moved_at > STALLED_S:
                 raise TimeoutError(
                     f"nothing is committed for {STALLED_S:g} s, {lag:,} records are left; not "
                     f"ready: {self.fleet.waits()}"
                 )
-            time.sleep(0.1 if rows < self._rig.rows else 1.0)
+            time.sleep(_LOOK_S)
 
     def _kill(self) -> None:
         self.fleet.kill(self._random.choice(self.fleet.names))

@@ -151,12 +151,17 @@ class SkewRig:
             "lost": int(np.count_nonzero(seen == 0)),
             "duplicated": int(np.maximum(seen - 1, 0).sum()),
             "shown": [
-                f"partition {places[score][0]} offset {places[score][1]}: flags "
-                f"{sorted(flagged[score])} instead of {sorted(flags[of[score]])}"
-                + "".join(
-                    f", {self.feature_set.names[column]} {online[score, column]:g} instead of "
-                    f"{built[of[score], column]:g}"
-                    for column in np.flatnonzero(differs[score])
+                f"partition {places[score][0]} offset {places[score][1]}: "
+                + ", ".join(
+                    [
+                        *(
+                            f"{self.feature_set.names[column]} {online[score, column]:g} instead "
+                            f"of {built[of[score], column]:g}"
+                            for column in np.flatnonzero(differs[score])
+                        ),
+                        *(f"flag {flag}" for flag in flagged[score] - flags[of[score]]),
+                        *(f"no flag {flag}" for flag in flags[of[score]] - flagged[score]),
+                    ]
                 )
                 for score in wrong[:SHOWN]
             ],
