@@ -200,11 +200,8 @@ class Loop:
         # With a commit in flight, take only the records that are there: its outcome comes next.
         timeout_s = _IDLE_POLL_S if self._in_flight is None else 0
         if self._aligner.waits:
-            # Before records are applied ahead: the marks of the micro-batch in flight come first.
-            if not self._settle():
-                return
             self._review_waits()
-            timeout_s = _REVIEW_S
+            timeout_s = min(timeout_s, _REVIEW_S)
         polled = self._poller.poll(self._bound.events, timeout_s)
         if self._poller.rewind_needed:
             self._settle()
@@ -244,7 +241,11 @@ class Loop:
 
     def _review_waits(self) -> None:
         try:
-            self._aligner.review(self._log_state)
+            self._aligner.review()
+            lagging = self._aligner.lagging()
+            # The marks of the micro-batch in flight come before those of records ahead.
+            if lagging and self._settle():
+                self._aligner.apply_ahead(lagging, self._log_state)
         except HistoriesLostError as error:
             self._note_loss(error)
             self._poller.rewind_needed = True

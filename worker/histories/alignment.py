@@ -28,7 +28,7 @@ class Wait(NamedTuple):
 
     Attributes:
         offset: Offset of its record.
-        time: Event time.
+        time: Event time up to which its windows look, less their delays.
         entity: Entity whose windows are not complete.
         behind: Another partition, which has to be applied further.
     """
@@ -81,7 +81,7 @@ class Alignment:
 
         Args:
             marks: MARK[P] of each entity, read after the events were polled.
-            times: int64[N], event times.
+            times: int64[N], event times up to which the events' windows look, less their delays.
             partitions: int32[N], partitions of the events.
             offsets: int64[N], their offsets, rising in each partition.
         """

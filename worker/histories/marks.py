@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from base.arrays import Longs
 from base.errors import HistoriesLostError
 from features.history.marks import NOT_BEGUN, Mark, read_marks, valid_marks
 from features.history.namespace import Namespace
@@ -16,7 +17,7 @@ from features.history.watermarks import UNKNOWN, LogState
 from features.store.protocol import Hashes, MarkWrite, OnlineStore, ReadResult, ServerRun
 from features.values.keys import Keys
 from features.windows.plan import WindowPlan
-from schemas.batch import EventBatch
+from schemas.batch import Records
 from worker.histories.alignment import Alignment, NotAlignedError
 
 
@@ -186,7 +187,8 @@ class MarkedReads:
         store: Online store.
         marks: Marks of the histories.
         alignment: Comparison of events with the marks.
-        batch: Events of the micro-batch.
+        records: Records of the N events of the micro-batch.
+        until: int64[N], as of `Enriching`.
         offsets: Offset of the next record of each partition that the worker reads.
     """
 
@@ -195,13 +197,15 @@ class MarkedReads:
         store: OnlineStore,
         marks: Marks,
         alignment: Alignment,
-        batch: EventBatch,
+        records: Records,
+        until: Longs,
         offsets: Mapping[int, int],
     ) -> None:
         self._store = store
         self._marks = marks
         self._alignment = alignment
-        self._batch = batch
+        self._records = records
+        self._until = until
         self._offsets = offsets
 
     def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
@@ -214,9 +218,8 @@ class MarkedReads:
         read = self._store.read_all(keys, hashes, self._marks.keys)
         self._marks.take(read)
         self._marks.require(self._offsets)
-        records = self._batch.records
         waits = self._alignment.waits(
-            self._marks.read, self._batch.event_time, records.partitions, records.offsets
+            self._marks.read, self._until, self._records.partitions, self._records.offsets
         )
         if waits:
             raise NotAlignedError(waits)

@@ -11,13 +11,14 @@ from typing import Protocol
 import numpy as np
 import structlog
 
+from base.arrays import Longs
 from base.errors import ConfigurationError, DependencyUnavailableError, StoreAwayError
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.protocol import MarkWrite, OnlineStore, StoreReads, Writes
 from features.windows.plan import WindowPlan
-from schemas.batch import EventBatch
+from schemas.batch import Records
 from worker.consume.topics import InputTopic
 from worker.fill.fill import Progress
 from worker.fill.source import LogSource
@@ -171,25 +172,37 @@ class Histories(Protocol):
         """The state of the log, with what is known of the partitions that other workers read."""
         ...
 
-    def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
+    def checked(
+        self, store: OnlineStore, records: Records, until: Longs, log: LogState
+    ) -> StoreReads:
         """Reads of a micro-batch that notice lost members, and events that have to wait.
 
         Args:
             store: Online store.
-            batch: Events of the micro-batch.
-            log: State of the log before it.
+            records: Records of the N events of the micro-batch.
+            until: int64[N], as of `Enriching`.
+            log: State of the log before them.
         """
         ...
 
-    def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:
+    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
         """Read the marks of other partitions again; return the events that still have to wait.
 
-        Records behind waiting events are applied to the histories as far as others may wait for
-        them.
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+        """
+        ...
+
+    def lagging(self, waits: Mapping[int, Wait]) -> Sequence[int]:
+        """Find the waiting partitions whose records others may wait for, as of the last read."""
+        ...
+
+    def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
+        """Apply the next records of waiting partitions. No micro-batch may be in flight.
 
         Args:
-            waits: Waiting events.
-            log: State of the log before them.
+            partitions: Waiting partitions.
+            log: State of the log before their waiting events.
 
         Raises:
             DependencyUnavailableError: The store or the registry does not answer.
@@ -248,17 +261,20 @@ class NoHistories:
     def checked(
         self,
         store: OnlineStore,
-        batch: EventBatch,  # noqa: ARG002 - see Histories
+        records: Records,  # noqa: ARG002 - see Histories
+        until: Longs,  # noqa: ARG002
         log: LogState,  # noqa: ARG002
     ) -> StoreReads:
         return store
 
-    def still_waiting(
-        self,
-        waits: Mapping[int, Wait],  # noqa: ARG002 - see Histories
-        log: LogState,  # noqa: ARG002
-    ) -> Mapping[int, Wait]:
+    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:  # noqa: ARG002 - see Histories
         return {}
+
+    def lagging(self, waits: Mapping[int, Wait]) -> Sequence[int]:  # noqa: ARG002 - see Histories
+        return ()
+
+    def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -347,21 +363,28 @@ class StoredHistories:
     def known(self, log: LogState) -> LogState:
         return replace(log, elsewhere=self._target.marks.scored_elsewhere(log.offsets))
 
-    def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
-        return MarkedReads(store, self._target.marks, self._alignment, batch, log.offsets)
+    def checked(
+        self, store: OnlineStore, records: Records, until: Longs, log: LogState
+    ) -> StoreReads:
+        marks, alignment = self._target.marks, self._alignment
+        return MarkedReads(store, marks, alignment, records, until, log.offsets)
 
-    def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:
+    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
         self._target.read_marks()
-        marks = self._target.marks
-        still = self._alignment.waits(
-            marks.read,
+        return self._alignment.waits(
+            self._target.marks.read,
             np.array([wait.time for wait in waits.values()], np.int64),
             np.array([*waits], np.int32),
             np.array([wait.offset for wait in waits.values()], np.int64),
         )
-        for partition in self._alignment.lagging(marks.read, still):
+
+    def lagging(self, waits: Mapping[int, Wait]) -> Sequence[int]:
+        return self._alignment.lagging(self._target.marks.read, waits)
+
+    def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
+        self._target.read_marks()
+        for partition in partitions:
             self._ahead.apply(partition, log)
-        return still
 
     def close(self) -> None:
         self._ahead.close()
