@@ -7,6 +7,7 @@ begins with a pause, so that faults come between two calls.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -264,6 +265,8 @@ def main() -> None:
     parser.add_argument("--without", choices=GUARDS, required=True)
     parser.add_argument("--pipeline", type=Path, required=True)
     arguments = parser.parse_args()
+    # Else micro-batches would become small, as the time of the pauses does not depend on their size.
+    os.environ["FRAUD_WORKER_DELIVERY__LATENCY_BUDGET_S"] = "2"
     for name, function in SLOW.items():
         setattr(RedisStore, name, function)
     guard = GUARDS[arguments.without]

@@ -69,6 +69,7 @@ class Alignment:
         ]
         self._bounds = bounds
         self._ends: dict[int, int] = {}
+        self._ends_behind: dict[tuple[int, int], dict[int, int]] = {}
 
     def waits(
         self,
@@ -76,6 +77,7 @@ class Alignment:
         times: Longs,
         partitions: npt.NDArray[np.int32],
         offsets: Longs,
+        ends: dict[int, int],
     ) -> dict[int, Wait]:
         """Find the first event of each partition that cannot be scored yet.
 
@@ -84,6 +86,8 @@ class Alignment:
             times: int64[N], event times up to which the events' windows look, less their delays.
             partitions: int32[N], partitions of the events.
             offsets: int64[N], their offsets, rising in each partition.
+            ends: Ends of partitions that were read after the events were polled; those that are
+                read now are added.
         """
         waits: dict[int, Wait] = {}
         for entity, delay, of_entity in zip(self._entities, self._delays, marks, strict=True):
@@ -93,7 +97,7 @@ class Alignment:
             complete = self._complete(of_entity)
             if not (until >= _of_others(complete)[partitions]).any():
                 continue
-            self._add_ended(of_entity, complete, int(until.max()))
+            self._add_ended(of_entity, complete, int(until.max()), ends)
             others = _of_others(complete)
             rows = np.flatnonzero(until >= others[partitions])
             for partition, first in zip(
@@ -106,6 +110,23 @@ class Alignment:
                     )
                     waits[own] = Wait(int(offsets[row]), int(times[row]), entity, behind)
         return waits
+
+    def still_waiting(
+        self, marks: Sequence[npt.NDArray[Any]], waits: Mapping[int, Wait]
+    ) -> dict[int, Wait]:
+        """Find the waiting events that still cannot be scored.
+
+        The end of another partition is read once for each of them: where records come all the time,
+        the latest end may never be reached.
+        """
+        behind = {(partition, wait.offset): wait for partition, wait in waits.items()}
+        self._ends_behind = {at: self._ends_behind.get(at, {}) for at in behind}
+        still: dict[int, Wait] = {}
+        for at, wait in behind.items():
+            times, offsets = np.array([wait.time]), np.array([wait.offset])
+            partitions = np.array([at[0]], np.int32)
+            still |= self.waits(marks, times, partitions, offsets, self._ends_behind[at])
+        return still
 
     def lagging(self, marks: Sequence[npt.NDArray[Any]], waits: Mapping[int, Wait]) -> list[int]:
         """Find the waiting partitions whose records others may wait for.
@@ -129,18 +150,21 @@ class Alignment:
         known = (marks["reached"] > 0) & (marks["watermark"] != UNKNOWN)
         return np.where(known, marks["watermark"] - self._lateness, UNKNOWN)
 
-    def _add_ended(self, marks: npt.NDArray[Any], complete: Longs, until: int) -> None:
+    def _add_ended(
+        self, marks: npt.NDArray[Any], complete: Longs, until: int, ends: dict[int, int]
+    ) -> None:
         """Add the partitions that are applied to their ends, among those below ``until``."""
         applied = marks["reached"] - 1
         for partition in np.flatnonzero((complete <= until) & (applied >= 0)).tolist():
-            # An end only grows: the brokers are asked again where the known one is reached.
-            if applied[partition] >= self._ends.get(partition, 0):
+            # An end only grows: the brokers are asked where the last known one is reached.
+            if partition not in ends and applied[partition] >= self._ends.get(partition, 0):
                 try:
-                    _, self._ends[partition] = self._bounds(partition)
+                    _, end = self._bounds(partition)
                 except KafkaException:
                     # The event waits, and is looked at again.
                     continue
-            if applied[partition] >= self._ends[partition]:
+                ends[partition] = self._ends[partition] = end
+            if applied[partition] >= ends.get(partition, _ALL):
                 complete[partition] = _ALL
 
 

@@ -219,7 +219,7 @@ class MarkedReads:
         self._marks.take(read)
         self._marks.require(self._offsets)
         waits = self._alignment.waits(
-            self._marks.read, self._until, self._records.partitions, self._records.offsets
+            self._marks.read, self._until, self._records.partitions, self._records.offsets, {}
         )
         if waits:
             raise NotAlignedError(waits)
