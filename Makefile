@@ -31,7 +31,7 @@ ifeq ($(filter cpu gpu,$(DEVICE)),)
 $(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
 endif
 
-.PHONY: help doctor install demo test unit watch pythons lint format chaos search swaps hostile properties bundles bench gpu evaluate record docs pictures lock
+.PHONY: help doctor install demo test unit watch pythons lint format chaos skew search swaps hostile properties bundles bench gpu evaluate record docs pictures lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -57,8 +57,8 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 		echo "The kernels are not compiled: the first start compiles them, and says why it cannot." >&2
 	@touch $@
 
-# Commands are not echoed: the last line of `chaos`, `search`, `swaps`, `hostile`, `bundles`, `properties`,
-# `bench` and `gpu` is JSON.
+# Commands are not echoed: the last line of `chaos`, `skew`, `search`, `swaps`, `hostile`, `bundles`,
+# `properties`, `bench` and `gpu` is JSON.
 demo: install ## the whole path on embedded Kafka and Valkey: EVENTS=20000 RATE=2000
 	@$(BIN)/fraud-worker demo --events $(or $(EVENTS),20000) --rate $(or $(RATE),2000)
 
@@ -88,6 +88,10 @@ format: install ## let ruff put files into shape
 
 chaos: install ## break workers, servers and topics, compare with a serial run: KILLS=20 SEED=(random)
 	@$(BIN)/python tests/commands/chaos.py --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED))
+
+skew: install ## break workers, servers and histories, hold every feature against a training table: FAULTS=20 SEED=(random) EVENTS=500000 WITHOUT=guard|all
+	@$(BIN)/python tests/commands/skew.py $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(EVENTS),--events $(EVENTS)) $(if $(WITHOUT),--without $(WITHOUT))
 
 search: install ## two workers through random orders and faults, without servers: SECONDS=60 SEED=(random) ONE=1 for its journal
 	@$(BIN)/python -m tests.commands.search --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) \

@@ -238,6 +238,11 @@ def test_a_failed_install_is_tried_again(clone: Path) -> None:
         (["bench", "OUT=here"], "python -m benchmarks --out here"),
         (["chaos"], "python tests/commands/chaos.py --kills 20"),
         (["chaos", "KILLS=4", "SEED=7"], "python tests/commands/chaos.py --kills 4 --seed 7"),
+        (["skew"], "python tests/commands/skew.py"),
+        (
+            ["skew", "FAULTS=4", "SEED=7", "EVENTS=9", "WITHOUT=all"],
+            "python tests/commands/skew.py --faults 4 --seed 7 --events 9 --without all",
+        ),
         (["swaps"], "python tests/commands/swaps.py --swaps 100"),
         (["swaps", "SWAPS=4", "SEED=7"], "python tests/commands/swaps.py --swaps 4 --seed 7"),
         (["hostile"], "python tests/commands/hostile.py --seconds 60"),

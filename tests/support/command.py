@@ -31,10 +31,19 @@ def command(about: str | None, what: str, count: int, meaning: str, play: Play) 
     Returns:
         Exit status: 0 if all checks passed, else 1.
     """
-    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
-    parser.add_argument(f"--{what}", dest="count", type=int, default=count, help=meaning)
-    parser.add_argument("--seed", type=int, default=random.randrange(2**32))
-    arguments = parser.parse_args()
+    return run(parser(about, what, count, meaning).parse_args(), what, play)
+
+
+def parser(about: str | None, what: str, count: int, meaning: str) -> argparse.ArgumentParser:
+    """Make the parser of a command line with a count and a seed; arguments as of `command`."""
+    made = argparse.ArgumentParser(description=(about or "").splitlines()[0])
+    made.add_argument(f"--{what}", dest="count", type=int, default=count, help=meaning)
+    made.add_argument("--seed", type=int, default=random.randrange(2**32))
+    return made
+
+
+def run(arguments: argparse.Namespace, what: str, play: Play) -> int:
+    """Play with the parsed count and seed, and print the result as JSON; else as `command`."""
     print(f"seed {arguments.seed}: --seed {arguments.seed} repeats it", file=sys.stderr)
     folder = Path(tempfile.mkdtemp(prefix=f"fraud-worker-{what}."))
     held = False

@@ -19,6 +19,8 @@ from tools.embedded.process import LOOPBACK, Guarded, free_port, last_lines
 # Exit codes of DeliveryFatalError and of the watchdog.
 _RESTARTABLE = (3, 70)
 _BATCHES = re.compile(r'^fraud_worker_batches_total\{outcome="(\w+)"\} (\S+)$', re.MULTILINE)
+_LAG = re.compile(r"^fraud_worker_lag_records\{.*\} (\S+)$", re.MULTILINE)
+_FILLED = re.compile(r"^fraud_worker_filled_events_total (\S+)$", re.MULTILINE)
 _HTTP_S = 1.0
 READY_S = 60.0
 DRAIN_S = 30.0
@@ -39,6 +41,10 @@ class Worker:
         replica: Name of the replica.
         program: Arguments of the Python interpreter, instead of ``-m tools run``.
         environment: Further environment variables.
+
+    Attributes:
+        filled: Number of events that it has put into histories without scoring them, as of its last
+            response.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class Worker:
         command = [sys.executable, *program, "--pipeline", str(rig.folder)]
         self._process = Guarded(["env", *assignments, *command], self.log)
         self.pid = self._process.pid
+        self.filled = 0
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
@@ -82,11 +89,13 @@ class Worker:
         return self._process.wait()
 
     def kill(self) -> None:
+        self._metrics()
         self.signal(signal.SIGKILL)
         self.wait(DRAIN_S)
 
     def drain(self) -> int:
         """Send SIGTERM, and return the exit status."""
+        self._metrics()
         self.signal(signal.SIGTERM)
         return self.wait(DRAIN_S)
 
@@ -99,8 +108,19 @@ class Worker:
         return sum(self._batches().values())
 
     def _batches(self) -> dict[str, float]:
-        samples = _BATCHES.findall(self._get("/metrics")[1])
+        samples = _BATCHES.findall(self._metrics())
         return {outcome: float(count) for outcome, count in samples}
+
+    def is_idle(self) -> bool:
+        """Return True if it is ready and has read its partitions to their ends."""
+        lags = map(float, _LAG.findall(self._metrics()))
+        return not any(lags) and not self.not_ready()
+
+    def _metrics(self) -> str:
+        text = self._get("/metrics")[1]
+        if filled := _FILLED.search(text):
+            self.filled = int(float(filled[1]))
+        return text
 
     def not_ready(self) -> list[str]:
         """Reasons why it is not ready; empty if it is ready."""
@@ -154,11 +174,19 @@ class Fleet:
     Args:
         rig: Pipeline of the replicas.
         say: Prints a line of progress.
+        program: Arguments of the Python interpreter, as in `Worker`.
     """
 
-    def __init__(self, rig: HasFolder, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        rig: HasFolder,
+        say: Callable[[str], None],
+        program: Sequence[str] = ("-m", "tools", "run"),
+    ) -> None:
         self._rig = rig
         self._say = say
+        self._program = program
+        self._filled_before = 0
         self._workers: dict[str, Worker] = {}
         self._asleep: set[str] = set()
         self._killed: set[int] = set()
@@ -169,7 +197,9 @@ class Fleet:
         return [name for name in self._workers if name not in self._asleep]
 
     def join(self, name: str) -> None:
-        self._workers[name] = Worker(self._rig, name)
+        if name in self._workers:
+            self._filled_before += self._workers[name].filled
+        self._workers[name] = Worker(self._rig, name, program=self._program)
 
     def leave(self, name: str) -> None:
         """Drain a replica and remove it.
@@ -181,6 +211,7 @@ class Fleet:
         worker.await_ready()
         if status := worker.drain():
             raise RuntimeError(f"{name} did not drain: it ended with {status}; {worker.tail()}")
+        self._filled_before += worker.filled
 
     def kill(self, name: str) -> None:
         worker = self._workers[name]
@@ -215,7 +246,7 @@ class Fleet:
                 self._say(f"{name} ended by itself with status {status}")
                 if status not in _RESTARTABLE:
                     raise RuntimeError(f"{name} ended with status {status}; {worker.tail()}")
-            self._workers[name] = Worker(self._rig, name)
+            self.join(name)
 
     def start_again(self) -> None:
         """Restart all replicas, which must have ended."""
@@ -248,9 +279,24 @@ class Fleet:
         return {name: self._mark(name) for name in self.names}
 
     def committed_since(self, marks: Mapping[str, tuple[int, float]]) -> bool:
-        """Return True if every replica that is not frozen has committed since ``marks``."""
+        """Return True if every replica that is not frozen has committed since ``marks``.
+
+        A replica that has nothing to do counts as one that has.
+        """
         self.tend()
-        return all(self._moved(name, marks.get(name, (0, 0.0))) for name in self.names)
+        return all(
+            self._moved(name, marks.get(name, (0, 0.0))) or self._workers[name].is_idle()
+            for name in self.names
+        )
+
+    def filled(self) -> int:
+        """Number of events that all processes so far have put into histories without scores."""
+        return self._filled_before + sum(worker.filled for worker in self._workers.values())
+
+    def waits(self) -> dict[str, list[str]]:
+        """Reasons why each replica is not ready, of those that are not."""
+        reasons = {name: self._workers[name].not_ready() for name in self.names}
+        return {name: own for name, own in reasons.items() if own}
 
     def _moved(self, name: str, mark: tuple[int, float]) -> bool:
         pid, count = self._mark(name)

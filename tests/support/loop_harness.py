@@ -161,6 +161,9 @@ class Histories:
     ) -> StoreReads:
         raise AssertionError("enrich reads, not the loop")
 
+    def require(self, log: LogState) -> None:
+        self._journal.append(f"look {dict(log.offsets)}")
+
     def lagging(self, waits: Mapping[int, Wait]) -> Sequence[int]:
         return [partition for partition in waits if partition in self.behind]
 

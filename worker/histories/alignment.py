@@ -69,6 +69,8 @@ class Alignment:
         ]
         self._bounds = bounds
         self._ends: dict[int, int] = {}
+        # Offset of the last event of each partition that had to wait, and the ends behind its poll.
+        self._behind: dict[int, tuple[int, dict[int, int]]] = {}
 
     def waits(
         self,
@@ -85,6 +87,61 @@ class Alignment:
             partitions: int32[N], partitions of the events.
             offsets: int64[N], their offsets, rising in each partition.
         """
+        waits = self._waits(marks, times, partitions, offsets, {})
+        waited = [p for p, wait in waits.items() if self._is_known(p, wait)]
+        if not any(self._has_waited(marks, p, waits[p]) for p in waited):
+            return waits
+        # Events whose wait has ended are scored, although the ends of others have moved since.
+        rows = np.ones(len(times), np.bool_)
+        for partition in waited:
+            rows &= (partitions != partition) | (offsets != waits[partition].offset)
+        still = {p: waits[p] for p in waited if not self._has_waited(marks, p, waits[p])}
+        return self._waits(marks, times[rows], partitions[rows], offsets[rows], {}) | still
+
+    def still_waiting(
+        self, marks: Sequence[npt.NDArray[Any]], waits: Mapping[int, Wait]
+    ) -> dict[int, Wait]:
+        """Find the waiting events that still cannot be scored.
+
+        The ends of other partitions are read once for each of them: where records come all the
+        time, the latest end may never be reached.
+        """
+        for partition, wait in waits.items():
+            if not self._is_known(partition, wait):
+                self._behind[partition] = wait.offset, {}
+        return {p: wait for p, wait in waits.items() if not self._has_waited(marks, p, wait)}
+
+    def forget(self) -> None:
+        """Forget the events that have waited."""
+        self._behind.clear()
+
+    def _is_known(self, partition: int, wait: Wait) -> bool:
+        return partition in self._behind and self._behind[partition][0] == wait.offset
+
+    def _has_waited(self, marks: Sequence[npt.NDArray[Any]], partition: int, wait: Wait) -> bool:
+        """True if an event that has waited can be scored."""
+        times, offsets = np.array([wait.time]), np.array([wait.offset])
+        _, ends = self._behind[partition]
+        return not self._waits(marks, times, np.array([partition], np.int32), offsets, ends)
+
+    def _waits(
+        self,
+        marks: Sequence[npt.NDArray[Any]],
+        times: Longs,
+        partitions: npt.NDArray[np.int32],
+        offsets: Longs,
+        ends: dict[int, int],
+    ) -> dict[int, Wait]:
+        """Find waiting events, as `waits`.
+
+        Args:
+            marks: As of `waits`, like ``times``, ``partitions`` and ``offsets``.
+            times: Likewise.
+            partitions: Likewise.
+            offsets: Likewise.
+            ends: Ends of partitions that were read after the events were polled; those that are
+                read now are added.
+        """
         waits: dict[int, Wait] = {}
         for entity, delay, of_entity in zip(self._entities, self._delays, marks, strict=True):
             if delay is None or len(of_entity) == 1 or not len(times):
@@ -93,7 +150,7 @@ class Alignment:
             complete = self._complete(of_entity)
             if not (until >= _of_others(complete)[partitions]).any():
                 continue
-            self._add_ended(of_entity, complete, int(until.max()))
+            self._add_ended(of_entity, complete, int(until.max()), ends)
             others = _of_others(complete)
             rows = np.flatnonzero(until >= others[partitions])
             for partition, first in zip(
@@ -129,18 +186,21 @@ class Alignment:
         known = (marks["reached"] > 0) & (marks["watermark"] != UNKNOWN)
         return np.where(known, marks["watermark"] - self._lateness, UNKNOWN)
 
-    def _add_ended(self, marks: npt.NDArray[Any], complete: Longs, until: int) -> None:
+    def _add_ended(
+        self, marks: npt.NDArray[Any], complete: Longs, until: int, ends: dict[int, int]
+    ) -> None:
         """Add the partitions that are applied to their ends, among those below ``until``."""
         applied = marks["reached"] - 1
         for partition in np.flatnonzero((complete <= until) & (applied >= 0)).tolist():
-            # An end only grows: the brokers are asked again where the known one is reached.
-            if applied[partition] >= self._ends.get(partition, 0):
+            # An end only grows: the brokers are asked where the last known one is reached.
+            if partition not in ends and applied[partition] >= self._ends.get(partition, 0):
                 try:
-                    _, self._ends[partition] = self._bounds(partition)
+                    _, end = self._bounds(partition)
                 except KafkaException:
                     # The event waits, and is looked at again.
                     continue
-            if applied[partition] >= self._ends[partition]:
+                ends[partition] = self._ends[partition] = end
+            if applied[partition] >= ends.get(partition, ALL):
                 complete[partition] = ALL
 
 

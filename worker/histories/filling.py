@@ -222,7 +222,10 @@ class Ahead:
         """
         fill = self._fills.get(partition)
         if fill is None:
-            fill = self._fills[partition] = self._begin(target, partition, state)
+            fill = self._begin(target, partition, state)
+        if fill is None:
+            return
+        self._fills[partition] = fill
         if fill.step().done:
             del self._fills[partition]
             fill.close()
@@ -233,12 +236,15 @@ class Ahead:
             fill.close()
         self._fills.clear()
 
-    def _begin(self, target: HistoryTarget, partition: int, state: LogState) -> Fill:
+    def _begin(self, target: HistoryTarget, partition: int, state: LogState) -> Fill | None:
+        """Begin a fill; None if the partition is applied to its end."""
         begin = state.offsets[partition]
         histories = [one for one in target.marks.histories if not one.is_own]
         _, end = self._source.bounds(partition)
         held = [target.marks.of(one)[partition] for one in histories]
         at = min(int(mark["reached"]) - 1 for mark in held)
+        if at >= end:
+            return None
         support = target.plan.rules.watermark_support
 
         def append(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Generator, Iterable, Mapping, 
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-import numpy as np
 import structlog
 
 from base.arrays import Longs
@@ -361,6 +360,7 @@ class StoredHistories:
     def restore(self, log: LogState) -> Generator[Progress, None, LogState]:
         self._refuse_new(log.offsets)
         self._ahead.close()
+        self._alignment.forget()
         # Until marks are those of the present record: with the histories the store may have lost
         # it, also after it was read here, and another worker has written a new one.
         while True:
@@ -390,12 +390,7 @@ class StoredHistories:
 
     def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
         self._target.read_marks()
-        return self._alignment.waits(
-            self._target.marks.read,
-            np.array([wait.time for wait in waits.values()], np.int64),
-            np.array([*waits], np.int32),
-            np.array([wait.offset for wait in waits.values()], np.int64),
-        )
+        return self._alignment.still_waiting(self._target.marks.read, waits)
 
     def lagging(self, waits: Mapping[int, Wait]) -> Sequence[int]:
         return self._alignment.lagging(self._target.marks.read, waits)

@@ -1,0 +1,280 @@
+"""Run a worker that lacks one of the guards that make features exact.
+
+``python -m tests.support.unguarded_worker --without NAME --pipeline DIR``. Each call to the store
+begins with a pause, so that faults come between two calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from base.arrays import Longs
+from base.times import DAY
+from features.history.layout import Layout
+from features.store import scripts
+from features.store.protocol import Compaction, Hashes, MarkWrite, ReadResult
+from features.store.redis import RedisStore
+from features.store.redis_protocol import Command
+from features.values.keys import Keys
+from features.windows import engine
+from features.windows.entity_windows import EntityWindows
+from features.windows.plan import WindowPlan
+from features.windows.position import WindowPosition
+from worker import app
+from worker.delivery.delivery import Delivery
+from worker.delivery.publish import Outbox
+from worker.histories import HistoryWrites, StoredHistories, marks
+from worker.histories.alignment import Alignment
+from worker.histories.filling import Ahead
+from worker.process.logs import configure_logs
+
+_PAUSE_S = 0.05
+_TERMINAL = b":history:terminal:"
+"""Part of the keys of the shared histories of the Handbook's features."""
+_HASH_CHECK = " and redis.sha1hex(prefix) == digest"
+
+_read_all = RedisStore.read_all
+_append = RedisStore.append
+_write_marks = RedisStore.write_marks
+_write = StoredHistories._write
+_compact_calls = scripts.compact_calls
+_oldest = engine._oldest
+_make_alignment = Alignment.__init__
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Guard that a worker can lack.
+
+    Attributes:
+        meaning: Behaviour of a worker without it.
+        faults: Kinds of the faults that show it; empty for all kinds.
+        owner: Class or module whose function is replaced; None for no change.
+        name: Name of that function.
+        replacement: Function without the guard.
+    """
+
+    meaning: str
+    faults: tuple[str, ...]
+    owner: Any = None
+    name: str = ""
+    replacement: Callable[..., Any] | None = None
+
+
+def _read_slowly(
+    store: RedisStore,
+    keys: Sequence[Keys],
+    hashes: Sequence[Hashes] = (),
+    marks: Sequence[bytes] = (),
+) -> ReadResult:
+    time.sleep(_PAUSE_S)
+    return _read_all(store, keys, hashes, marks)
+
+
+def _append_slowly(
+    store: RedisStore,
+    appends: Collection[tuple[bytes, bytes]],
+    compactions: Collection[Compaction] = (),
+    expire_ms: int | None = None,
+) -> None:
+    time.sleep(_PAUSE_S)
+    _append(store, appends, compactions, expire_ms)
+
+
+def _write_marks_slowly(
+    store: RedisStore, marks: Sequence[MarkWrite], expire_ms: int | None = None
+) -> None:
+    time.sleep(_PAUSE_S)
+    _write_marks(store, marks, expire_ms)
+
+
+SLOW: Mapping[str, Callable[..., Any]] = {
+    "read_all": _read_slowly,
+    "append": _append_slowly,
+    "write_marks": _write_marks_slowly,
+}
+
+
+def _read_marks_first(
+    store: RedisStore,
+    keys: Sequence[Keys],
+    hashes: Sequence[Hashes] = (),
+    marks: Sequence[bytes] = (),
+) -> ReadResult:
+    before = _read_slowly(store, [], [], marks)
+    read = _read_slowly(store, keys, hashes)
+    return read._replace(marks=before.marks, server=before.server)
+
+
+def _write_marks_first(histories: StoredHistories, writes: HistoryWrites) -> None:
+    histories._store.write_marks(writes.marks, histories._location.expire_ms)
+    _write(histories, replace(writes, marks=()))
+
+
+def _accept_holes(
+    store: RedisStore, marks: Sequence[MarkWrite], expire_ms: int | None = None
+) -> None:
+    accepting = [one if one.at_least is None else one._replace(at_least=0) for one in marks]
+    _write_marks_slowly(store, accepting, expire_ms)
+
+
+def _commit_first(
+    delivery: Delivery, outbox: Outbox, writes: HistoryWrites, consumed_at: float
+) -> None:
+    try:
+        delivery._topics.verify(consumed_at)
+        delivery._checkpoint.deliver(outbox)
+    finally:
+        delivery.histories.write(writes)
+
+
+def _compact_by_length(compactions: Collection[Compaction], expire_ms: int | None) -> list[Command]:
+    assert _HASH_CHECK in scripts.COMPACT.text
+    text = scripts.COMPACT.text.replace(_HASH_CHECK, "")
+    calls: list[Any] = _compact_calls(compactions, expire_ms)
+    return [("EVAL", text, *call[2:]) for call in calls]
+
+
+def _compact_by_own_time(plan: EntityWindows, at: WindowPosition) -> Longs:
+    return _oldest(plan, replace(at, least=max(at.reached.values(), default=None)))
+
+
+def _ask_for_ends_once(
+    alignment: Alignment, plan: WindowPlan, bounds: Callable[[int], tuple[int, int]]
+) -> None:
+    _make_alignment(alignment, plan, lru_cache(bounds))
+
+
+def _refuse_known_ids(
+    store: RedisStore,
+    appends: Collection[tuple[bytes, bytes]],
+    compactions: Collection[Compaction] = (),
+    expire_ms: int | None = None,
+) -> None:
+    """Drop a shared member whose id is in its history, whichever of the two is older."""
+    shared = [pair for pair in appends if _TERMINAL in pair[0]]
+    stored = store.read([key for key, _ in shared])
+    others = [pair for pair in appends if _TERMINAL not in pair[0]]
+    unknown = [
+        (key, _unknown(held, added)) for (key, added), held in zip(shared, stored, strict=True)
+    ]
+    kept = [*others, *(pair for pair in unknown if pair[1])]
+    _append_slowly(store, kept, compactions, expire_ms)
+
+
+def _unknown(stored: bytes | None, added: bytes) -> bytes:
+    dtype = Layout.of(()).dtype
+    known: list[tuple[int, int]] = np.frombuffer(stored or b"", dtype)[
+        ["event_id", "time"]
+    ].tolist()
+    kept = b""
+    for member in np.frombuffer(added, dtype):
+        event_id, at = int(member["event_id"]), int(member["time"])
+        if not any(event_id == other and abs(at - time_) < DAY for other, time_ in known):
+            known.append((event_id, at))
+            kept += member.tobytes()
+    return kept
+
+
+GUARDS: Mapping[str, Guard] = {
+    "none": Guard("no guard is removed", ()),
+    "marks_read_last": Guard(
+        "marks are read before the members",
+        ("evictions",),
+        RedisStore,
+        "read_all",
+        _read_marks_first,
+    ),
+    "marks_written_last": Guard(
+        "marks are written before the members",
+        ("kills",),
+        StoredHistories,
+        "_write",
+        _write_marks_first,
+    ),
+    "no_holes": Guard(
+        "a mark is written where the one before it is lost",
+        ("flushes",),
+        RedisStore,
+        "write_marks",
+        _accept_holes,
+    ),
+    "written_before_commit": Guard(
+        "offsets are committed before the members are written",
+        ("kills", "flushes"),
+        Delivery,
+        "_deliver",
+        _commit_first,
+    ),
+    "compaction_by_hash": Guard(
+        "a compaction replaces any bytes of the same length",
+        ("freezes",),
+        scripts,
+        "compact_calls",
+        _compact_by_length,
+    ),
+    "compaction_by_all": Guard(
+        "shared histories are compacted by the watermark of one partition",
+        ("kills", "comings_and_goings"),
+        engine,
+        "_oldest",
+        _compact_by_own_time,
+    ),
+    "alignment": Guard(
+        "no event waits for other partitions", ("kills",), Alignment, "waits", lambda *_: {}
+    ),
+    "ends_asked_again": Guard(
+        "the end of a partition is asked for once",
+        ("kills",),
+        Alignment,
+        "__init__",
+        _ask_for_ends_once,
+    ),
+    "applied_ahead": Guard(
+        "partitions that wait are not applied ahead", ("kills",), Ahead, "apply", lambda *_: None
+    ),
+    "evictions": Guard(
+        "evicted keys are not noticed",
+        ("evictions",),
+        marks,
+        "valid_marks",
+        lambda read, _: read,
+    ),
+    "repeats_by_order": Guard(
+        "of two members with one id, the one that came first counts",
+        ("kills",),
+        RedisStore,
+        "append",
+        _refuse_known_ids,
+    ),
+}
+
+
+def main() -> None:
+    """Run until SIGTERM, like ``fraud-worker run``."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--without", choices=GUARDS, required=True)
+    parser.add_argument("--pipeline", type=Path, required=True)
+    arguments = parser.parse_args()
+    # Else micro-batches would become small, as the time of the pauses does not depend on their size.
+    os.environ["FRAUD_WORKER_DELIVERY__LATENCY_BUDGET_S"] = "2"
+    for name, function in SLOW.items():
+        setattr(RedisStore, name, function)
+    guard = GUARDS[arguments.without]
+    if guard.owner is not None:
+        setattr(guard.owner, guard.name, guard.replacement)
+    configure_logs("info", "json")
+    app.run(app.load_pipeline(arguments.pipeline))
+
+
+if __name__ == "__main__":
+    main()
