@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from base.arrays import Longs
 from base.errors import HistoriesLostError
-from features.history.marks import NOT_BEGUN, Mark, read_marks, valid_marks
+from features.history.marks import MARK, NOT_BEGUN, Mark, read_marks, valid_marks
 from features.history.namespace import Namespace
 from features.history.watermarks import UNKNOWN, LogState
 from features.store.protocol import Hashes, MarkWrite, OnlineStore, ReadResult, ServerRun
 from features.values.keys import Keys
 from features.windows.plan import WindowPlan
 from schemas.batch import EventBatch
-from worker.histories.alignment import Alignment, NotAlignedError
+from worker.histories.alignment import Alignment, NotAlignedError, wait_for_labels
+from worker.labels import LabelFeed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,21 @@ class MarkedHistories:
 class Marks:
     """Marks of all histories of one namespace.
 
+    Args:
+        plan: Windows that read the histories.
+        namespace: Namespace of the histories.
+        of_labels: Key of the marks of the labels topic; None without one.
+
     Attributes:
         histories: The histories of each entity.
-        keys: Key of the marks of each entity.
+        keys: Key of the marks of each entity, and of the labels topic.
         read: MARK[P] of each entity, as they were last read.
+        labels: int64[Q], ``reached`` of the labels topic's partitions, as last read.
     """
 
-    def __init__(self, plan: WindowPlan, namespace: Namespace) -> None:
+    def __init__(
+        self, plan: WindowPlan, namespace: Namespace, of_labels: bytes | None = None
+    ) -> None:
         self.histories = [
             MarkedHistories(
                 windows.entity,
@@ -64,6 +74,10 @@ class Marks:
         self.read: list[npt.NDArray[Any]] = []
         self._server = ServerRun("", 0)
         self.keys = [histories.key for histories in self.histories]
+        self.labels: Longs = np.empty(0, np.int64)
+        self._has_labels = of_labels is not None
+        if of_labels is not None:
+            self.keys.append(of_labels)
 
     def take(self, read: ReadResult) -> None:
         """Take the marks that were read for ``keys``."""
@@ -71,8 +85,12 @@ class Marks:
             self._server = read.server
             self.read = [
                 valid_marks(read_marks(value, self._partitions), read.server)
-                for value in read.marks
+                for value in read.marks[: len(self.histories)]
             ]
+            if self._has_labels:
+                value = read.marks[-1]
+                marks = read_marks(value, len(value or b"") // MARK.itemsize)
+                self.labels = valid_marks(marks, read.server)["reached"]
 
     def of(self, histories: MarkedHistories) -> npt.NDArray[Any]:
         """MARK[P] of some histories, as it was last read."""
@@ -188,6 +206,7 @@ class MarkedReads:
         alignment: Comparison of events with the marks.
         batch: Events of the micro-batch.
         offsets: Offset of the next record of each partition that the worker reads.
+        labels: Feed of the labels topic; None without one.
     """
 
     def __init__(
@@ -197,12 +216,14 @@ class MarkedReads:
         alignment: Alignment,
         batch: EventBatch,
         offsets: Mapping[int, int],
+        labels: LabelFeed | None,
     ) -> None:
         self._store = store
         self._marks = marks
         self._alignment = alignment
         self._batch = batch
         self._offsets = offsets
+        self._labels = labels
 
     def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
         """As of the store.
@@ -210,14 +231,26 @@ class MarkedReads:
         Raises:
             HistoriesLostError: The store has lost members before the offsets.
             NotAlignedError: Some events cannot be scored yet.
+            DeliveryFatalError: The labels topic was deleted and created again.
         """
+        # Marks that were read before the labels: those behind them may stand for newer ones.
+        applied = self._marks.labels
+        read = self._read(keys, hashes)
+        records, times = self._batch.records, self._batch.event_time
+        labels = self._labels if len(times) else None
+        if labels is not None and not labels.are_applied(applied):
+            if not labels.are_applied(self._marks.labels):
+                raise NotAlignedError(
+                    wait_for_labels(labels.entities[0], times, records.partitions, records.offsets)
+                )
+            read = self._read(keys, hashes)
+        waits = self._alignment.waits(self._marks.read, times, records.partitions, records.offsets)
+        if waits:
+            raise NotAlignedError(waits)
+        return read
+
+    def _read(self, keys: Sequence[Keys], hashes: Sequence[Hashes]) -> ReadResult:
         read = self._store.read_all(keys, hashes, self._marks.keys)
         self._marks.take(read)
         self._marks.require(self._offsets)
-        records = self._batch.records
-        waits = self._alignment.waits(
-            self._marks.read, self._batch.event_time, records.partitions, records.offsets
-        )
-        if waits:
-            raise NotAlignedError(waits)
         return read

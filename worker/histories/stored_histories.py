@@ -25,6 +25,7 @@ from worker.histories.alignment import Alignment, Wait
 from worker.histories.filling import Ahead, HistoryTarget, Restoring
 from worker.histories.marks import MarkedReads, Marks
 from worker.histories.state import StateRequest, claim, source_of
+from worker.labels import LabelFeed
 from worker.process import metrics
 from worker.process.watchdog import Watchdog
 from worker.settings import WorkerSettings
@@ -89,7 +90,8 @@ def state_request(
         feature_set.histories.backs,
         feature_set.histories.rules.cap,
         expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s),
-        frozenset(feature_set.labelled_entities),
+        # With a labels topic, the worker applies labels by itself.
+        frozenset(() if settings.kafka.labels_topic else feature_set.labelled_entities),
     )
 
 
@@ -289,6 +291,7 @@ class StoredHistories:
         watchdog: Bounds the write and the wait for it; the store's own timeout bounds one answer.
         source: Reader of the input topic for fills.
         fills: False if histories begin empty at the checkpoint instead of being filled.
+        labels: Feed of the labels topic; None without one, or without windows that count frauds.
     """
 
     def __init__(
@@ -300,6 +303,7 @@ class StoredHistories:
         source: LogSource,
         *,
         fills: bool,
+        labels: LabelFeed | None = None,
     ) -> None:
         self._store = store
         self._plan = plan
@@ -308,20 +312,19 @@ class StoredHistories:
         self._alignment = Alignment(plan, source.bounds)
         self._source = source
         self._fills = fills
+        self._labels = labels
         self._written = threading.Event()
         self._written.set()
 
     def open(self, topic: InputTopic) -> None:
         self._topic = topic
         self._location = self._find(topic)
-        namespace = self._location.namespace
-        self._target = HistoryTarget(
-            self._store,
-            self._plan,
-            namespace,
-            Marks(self._plan, namespace),
-            self._location.expire_ms,
-        )
+        namespace, expire_ms = self._location.namespace, self._location.expire_ms
+        marks = Marks(self._plan, namespace)
+        if self._labels is not None:
+            of_labels = self._labels.open(namespace, marks.keys, expire_ms)
+            marks = Marks(self._plan, namespace, of_labels)
+        self._target = HistoryTarget(self._store, self._plan, namespace, marks, expire_ms)
         self._ahead = Ahead(self._target, self._source)
 
     def namespace(self) -> Namespace:
@@ -348,22 +351,27 @@ class StoredHistories:
         return replace(log, elsewhere=self._target.marks.scored_elsewhere(log.offsets))
 
     def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
-        return MarkedReads(store, self._target.marks, self._alignment, batch, log.offsets)
+        marks = self._target.marks
+        return MarkedReads(store, marks, self._alignment, batch, log.offsets, self._labels)
 
     def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:
         self._target.read_marks()
         marks = self._target.marks
-        still = self._alignment.waits(
-            marks.read,
+        events = (
             np.array([wait.time for wait in waits.values()], np.int64),
             np.array([*waits], np.int32),
             np.array([wait.offset for wait in waits.values()], np.int64),
         )
+        if self._labels is not None and not self._labels.are_applied(marks.labels):
+            return waits
+        still = self._alignment.waits(marks.read, *events)
         for partition in self._alignment.lagging(marks.read, still):
             self._ahead.apply(partition, log)
         return still
 
     def close(self) -> None:
+        if self._labels is not None:
+            self._labels.close()
         self._ahead.close()
 
     def announce(
