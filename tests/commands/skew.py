@@ -2,9 +2,10 @@
 
     .venv/bin/python tests/commands/skew.py --faults 20 --seed 7
 
-The Handbook's stream of card transactions on four partitions, two workers and a third that comes
-and goes. Workers are killed and frozen past their session timeout, the store is flushed, evicts
-keys and is restarted, the broker is restarted. The seed determines the faults and their order.
+The Handbook's stream of card transactions on four partitions, two workers and a third that
+comes and goes. The labels of all of them are in the labels topic before the first is scored. Workers are
+killed and frozen past their session timeout, the store is flushed, evicts keys and is restarted, the
+broker is restarted. The seed determines the faults and their order.
 
 Progress is printed to stderr, and the result to stdout as a line of JSON. Exit status 0 means that
 every event has one score, with the features and flags of `fraud-worker features build`.
@@ -72,6 +73,7 @@ class Faults:
         shares = len(self._schedule) + 1
         bounds = [self._rig.rows * number // shares for number in range(shares + 1)]
         try:
+            self._rig.label(self._rig.rows)
             self._rig.play(0, bounds[1])
             for name in ("one", "two"):
                 self._fleet.join(name)
