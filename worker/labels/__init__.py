@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from worker.labels.label_feed import LabelFeed, make_label_feed
+from worker.labels.label_feed import LabelFeed, label_group, make_label_feed
 
-__all__ = ["LabelFeed", "make_label_feed"]
+__all__ = ["LabelFeed", "label_group", "make_label_feed"]
