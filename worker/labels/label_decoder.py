@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
+
+import numpy as np
 
 from base.errors import RecordError
 from features.definition import FeatureSet
 from features.loading import LabelRows
 from features.loading.label_files import LabelFields
+from features.loading.label_rows import concat
 from schemas.avro.raw_values import ValueReader
 from schemas.batch import Records
 from schemas.files.read import decode_rows
@@ -28,6 +31,7 @@ class LabelDecoder:
 
     def __init__(self, feature_set: FeatureSet, settings: WorkerSettings) -> None:
         self._fields = LabelFields(feature_set)
+        self._entities = tuple(feature_set.bindings.entities)
         self._paths = {**self._fields.needed, **self._fields.optional}
         self._values = ValueReader(label_source(settings), settings.wire.max_record_bytes)
 
@@ -38,16 +42,36 @@ class LabelDecoder:
             DependencyUnavailableError: The registry does not answer.
         """
         headers = records.headers or [None] * len(records)
-        read = [self._values.read(v, h) for v, h in zip(records.values, headers, strict=True)]
-        bad = {row: found for row, found in enumerate(read) if isinstance(found, RecordError)}
-        bad |= records.faults
-        decoded = decode_rows(
-            [{} if row in bad else cast("dict[str, Any]", found) for row, found in enumerate(read)],
-            self._paths,
-            self._fields.aliases,
-            f"topic {records.topic}",
-        )
-        labels, errors = self._fields.read(
-            decoded, len(records), records.partitions, records.offsets
-        )
-        return labels, {**errors, **bad}
+        errors = dict(records.faults)
+        shapes: dict[object, list[tuple[int, dict[str, Any]]]] = {}
+        for row, (value, header) in enumerate(zip(records.values, headers, strict=True)):
+            read = self._values.read(value, header)
+            if row in errors:
+                continue
+            if isinstance(read, RecordError):
+                errors[row] = read
+            else:
+                shapes.setdefault(self._shape(read), []).append((row, read))
+        parts, rows = list[LabelRows](), list[int]()
+        for found in shapes.values():
+            places = np.array([row for row, _ in found])
+            decoded = decode_rows(
+                [read for _, read in found],
+                self._paths,
+                self._fields.aliases,
+                f"topic {records.topic}",
+            )
+            labels, invalid = self._fields.read(
+                decoded, len(found), records.partitions[places], records.offsets[places]
+            )
+            parts.append(labels)
+            rows += np.delete(places, list(invalid)).tolist()
+            errors |= {int(places[index]): error for index, error in invalid.items()}
+        labels = concat(parts, self._entities)
+        return (labels if len(parts) < 2 else labels.take(np.argsort(rows))), errors
+
+    def _shape(self, read: dict[str, Any]) -> object:
+        """Names that a record has: it must not matter which names others beside it have."""
+        keys = read.get("entity_keys")
+        inner = [e for e in self._entities if e in keys] if isinstance(keys, dict) else ()
+        return (*read, None, *inner)
