@@ -122,8 +122,8 @@ gpu: ## prove the CUDA path on an NVIDIA GPU, without network from WHEELS=folder
 	@$(MAKE) --no-print-directory install VENV=.venv-gpu DEVICE=gpu
 	@.venv-gpu/bin/python -m benchmarks.gpu $(if $(JSON),--json) $(if $(RECORD),--record) $(if $(REHEARSE),--rehearse)
 
-evaluate: install ## train on the Handbook's data, score its test days through Kafka: TRIES=8 KEEP=folder
-	@$(BIN)/python -m benchmarks.evaluate $(if $(TRIES),--tries $(TRIES)) $(if $(KEEP),--keep $(KEEP))
+evaluate: install ## train on the Handbook's data, score its test days through Kafka: TRIES=8 PARTITIONS=1 KEEP=folder
+	@$(BIN)/python -m benchmarks.evaluate $(if $(TRIES),--tries $(TRIES)) $(if $(PARTITIONS),--partitions $(PARTITIONS)) $(if $(KEEP),--keep $(KEEP))
 
 record: install ## renew the golden recording and show what changed
 	@$(BIN)/python tests/commands/record.py

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,8 @@ from worker.process.health import Health
 log = structlog.get_logger(__name__)
 
 _SUBJECT = "alignment"
+# Partitions that are scored by turns seldom need it: to apply records ahead takes a consumer.
+_PATIENCE_S = 0.1
 
 
 class Aligner:
@@ -63,8 +65,9 @@ class Aligner:
         self._poller.hold(offsets)
         self.waits |= waits
         now = self._clock()
-        for partition in waits:
+        for partition, wait in waits.items():
             self._since.setdefault(partition, now)
+            log.debug("partition_held", partition=partition, **wait._asdict())
         records = polled.records
         ends = np.full(int(records.partitions.max()) + 1, np.iinfo(np.int64).max)
         ends[[*offsets]] = [*offsets.values()]
@@ -80,10 +83,34 @@ class Aligner:
             },
         )
 
-    def review(self, state: LogState) -> None:
+    def review(self) -> None:
         """Release the partitions whose events no longer wait; report those that wait too long.
 
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+        """
+        still = dict(self._histories.still_waiting(self.waits))
+        released = self.waits.keys() - still.keys()
+        self._poller.release(released)
+        for partition in released:
+            del self._since[partition]
+            log.debug("partition_released", partition=partition)
+        self.waits = still
+        self._report()
+
+    def lagging(self) -> Sequence[int]:
+        """Partitions to apply ahead, as others may wait for them and waiting does not end."""
+        waited = (self._clock() - since for since in self._since.values())
+        alone = self.waits.keys() < {*self._poller.partitions}
+        if alone and max(waited, default=0.0) < _PATIENCE_S:
+            return ()
+        return self._histories.lagging(self.waits)
+
+    def apply_ahead(self, partitions: Sequence[int], state: LogState) -> None:
+        """Apply records behind the waiting events, so that others need not wait for them.
+
         Args:
+            partitions: Waiting partitions.
             state: State of the log before the waiting events.
 
         Raises:
@@ -91,15 +118,9 @@ class Aligner:
             HistoriesLostError: The store has lost members.
         """
         try:
-            still = dict(self._histories.still_waiting(self.waits, state))
+            self._histories.apply_ahead(partitions, state)
         except KafkaException as error:
             raise DependencyUnavailableError(f"partitions cannot be applied: {error}") from error
-        released = self.waits.keys() - still.keys()
-        self._poller.release(released)
-        for partition in released:
-            del self._since[partition]
-        self.waits = still
-        self._report()
 
     def forget(self) -> None:
         """Forget all waits; a rewind has released the partitions."""

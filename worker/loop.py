@@ -51,6 +51,8 @@ log = structlog.get_logger(__name__)
 _IDLE_POLL_S = 0.2
 # Time between two looks at partitions that an event waits for.
 _REVIEW_S = 0.02
+# Time between two looks for lost members while no events are read. Other workers may wait for them.
+_LOOK_EVERY_S = 1.0
 # Dependencies that the stages can wait for; the error says which one it is.
 _SERVICE = "store or registry"
 # A member whose client is not polled for too long loses its partitions.
@@ -136,6 +138,7 @@ class Loop:
             health, delivery.brokers, waits.refusal_limit_s, lambda: self._stopping, clock
         )
         self._served_at = clock()
+        self._looked_at = clock()
         self._producers_are_suspect = False
         self._aligner = Aligner(poller, delivery.histories, health, waits.align_wait_s, clock)
         self._restorer = Restorer(poller, delivery.histories, health, lambda: self._stopping, clock)
@@ -209,18 +212,17 @@ class Loop:
         # With a commit in flight, take only the records that are there: its outcome comes next.
         timeout_s = _IDLE_POLL_S if self._in_flight is None else 0
         if self._aligner.waits:
-            # Before records are applied ahead: the marks of the micro-batch in flight come first.
-            if not self._settle():
-                return
-            self._review_waits()
-            timeout_s = _REVIEW_S
+            self._look(self._review_waits)
+            timeout_s = min(timeout_s, _REVIEW_S)
         polled = self._poller.poll(self._bound.events, timeout_s)
         if self._poller.rewind_needed:
             self._settle()
             self._rewind()
             return
         if polled is None:
-            self._settle()
+            if self._settle() and self._clock() - self._looked_at >= _LOOK_EVERY_S:
+                self._looked_at = self._clock()
+                self._look(lambda: self._delivery.histories.require(self._log_state))
             if not self._poller.partitions:
                 # Other workers own these partitions now and deliver those events.
                 self._outages.delivery.mark_up()
@@ -252,8 +254,16 @@ class Loop:
         )
 
     def _review_waits(self) -> None:
+        self._aligner.review()
+        lagging = self._aligner.lagging()
+        # The marks of the micro-batch in flight come before those of records ahead.
+        if lagging and self._settle():
+            self._aligner.apply_ahead(lagging, self._log_state)
+
+    def _look(self, look: Callable[[], None]) -> None:
+        """Look at the marks of histories; rewind if members are lost."""
         try:
-            self._aligner.review(self._log_state)
+            look()
         except HistoriesLostError as error:
             self._note_loss(error)
             self._poller.rewind_needed = True
@@ -269,31 +279,30 @@ class Loop:
         was away.
         """
         attempt = 0
-        while True:
-            try:
-                processed = self._process(polled.records, self._log_state)
-            except HistoriesLostError as error:
-                self._settle()
-                self._note_loss(error)
-                self._rewind()
-                return polled, None
-            except NotAlignedError as error:
-                polled = self._aligner.hold(polled, error.waits)
-                if not polled.next_offsets:
+        try:
+            while True:
+                try:
+                    return polled, self._process(polled.records, self._log_state)
+                except HistoriesLostError as error:
+                    self._settle()
+                    self._note_loss(error)
+                    self._rewind()
                     return polled, None
-            except DependencyUnavailableError as error:
-                self._settle()
-                if attempt == 0:
-                    self._pause(str(error))
-                self._wait(backoff_s(attempt))
-                attempt += 1
-                if self._stopping or self._poller.epoch != polled.epoch:
-                    self._resume()
-                    return polled, None
-            else:
-                if attempt:
-                    self._resume()
-                return polled, processed
+                except NotAlignedError as error:
+                    polled = self._aligner.hold(polled, error.waits)
+                    if not polled.next_offsets:
+                        return polled, None
+                except DependencyUnavailableError as error:
+                    self._settle()
+                    if attempt == 0:
+                        self._pause(str(error))
+                    self._wait(backoff_s(attempt))
+                    attempt += 1
+                    if self._stopping or self._poller.epoch != polled.epoch:
+                        return polled, None
+        finally:
+            if attempt:
+                self._resume()
 
     def _note_loss(self, error: HistoriesLostError) -> None:
         metrics.histories_lost.inc()

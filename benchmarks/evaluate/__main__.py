@@ -50,6 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--tries", type=int, default=_TRIES, help="number of parameter sets to search"
     )
+    parser.add_argument(
+        "--partitions", type=int, default=1, help="number of partitions of the input topic"
+    )
     parser.add_argument("--keep", type=Path, help="keep table, bundles and reports in this folder")
     given = parser.parse_args(arguments)
     note = Clock()
@@ -58,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="fraud-worker-eval."))
             folder = given.keep or Path(scratch)
             folder.mkdir(parents=True, exist_ok=True)
-            results = evaluate(folder, given.tries, note)
+            results = evaluate(folder, given.tries, given.partitions, note)
     except (ConfigurationError, DependencyUnavailableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -66,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if all(result.bit_equal for result in results) else 1
 
 
-def evaluate(folder: Path, tries: int, note: Clock) -> list[Result]:
+def evaluate(folder: Path, tries: int, partitions: int, note: Clock) -> list[Result]:
     """Build the table, train the models, score all events and evaluate the scores."""
     raw = DATA / FILE
     if not raw.exists():
@@ -83,7 +86,7 @@ def evaluate(folder: Path, tries: int, note: Clock) -> list[Result]:
         note("starting Apache Kafka and Valkey …")
         kafka = stack.enter_context(Kafka(folder / "kafka"))
         valkey = stack.enter_context(Valkey(folder / "valkey"))
-        runs = WorkerRuns(PIPELINE, feature_set, folder, (kafka, valkey))
+        runs = WorkerRuns(PIPELINE, feature_set, folder, (kafka, valkey), partitions)
         with ThreadPoolExecutor(1) as pool:
             loading = pool.submit(runs.load_labels, raw)
             before, tests = cut(raw, folder)

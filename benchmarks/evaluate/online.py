@@ -65,10 +65,16 @@ class WorkerRuns:
         feature_set: Feature set of the pipeline.
         folder: Folder for logs.
         servers: Kafka and Valkey.
+        partitions: Number of partitions of the input topic.
     """
 
     def __init__(
-        self, pipeline: Path, feature_set: FeatureSet, folder: Path, servers: tuple[Kafka, Valkey]
+        self,
+        pipeline: Path,
+        feature_set: FeatureSet,
+        folder: Path,
+        servers: tuple[Kafka, Valkey],
+        partitions: int,
     ) -> None:
         self._pipeline, self._feature_set, self._folder = pipeline, feature_set, folder
         self._kafka, self._valkey = servers
@@ -77,7 +83,8 @@ class WorkerRuns:
         prefix = framed(settings.wire.schema_id) if settings.wire.framing == "confluent" else b""
         self._source = EventRecordReader(feature_set, _INPUT, prefix)
         self._played = 0
-        create_topics(self._kafka.bootstrap, {_INPUT: 1, _DEAD: 1})
+        self._partitions = partitions
+        create_topics(self._kafka.bootstrap, {_INPUT: partitions, _DEAD: 1})
 
     def load_labels(self, raw: Path) -> None:
         """Load all labels; an event ignores labels with a later label time."""
@@ -142,25 +149,26 @@ class WorkerRuns:
     def _wait(self, worker: WorkerProcess, note: Note) -> None:
         """Wait until the worker has committed all produced events."""
         last, moved = -1, time.monotonic()
+        asked = [TopicPartition(_INPUT, partition) for partition in range(self._partitions)]
         noted_at = moved
         of_group = {"bootstrap.servers": self._kafka.bootstrap, "group.id": self._group}
         with closing(Consumer(of_group)) as consumer:
             while True:
                 worker.require_running()
-                (at,) = consumer.committed([TopicPartition(_INPUT, 0)], timeout=10)
+                scored = sum(max(0, at.offset) for at in consumer.committed(asked, timeout=10))
                 now = time.monotonic()
-                if at.offset >= self._played:
+                if scored >= self._played:
                     return
-                if at.offset != last:
-                    last, moved = at.offset, now
+                if scored != last:
+                    last, moved = scored, now
                 if now - moved > _STALL_S:
                     raise DependencyUnavailableError(
-                        f"{at.offset:,} of {self._played:,} events are scored, and no more for "
+                        f"{scored:,} of {self._played:,} events are scored, and no more for "
                         f"{_STALL_S:g} s"
                     )
                 if now - noted_at > _NOTE_EVERY_S:
                     noted_at = now
-                    note(f"scored {max(0, at.offset):,} of {self._played:,} events")
+                    note(f"scored {scored:,} of {self._played:,} events")
                 time.sleep(0.2)
 
 

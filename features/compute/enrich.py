@@ -66,6 +66,7 @@ class Enriching:
 
     Attributes:
         after: State of the log after the batch.
+        until: int64[N], event time up to which the windows of each event look, less their delays.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Enriching:
         self._windows = WindowRequest(feature_set.histories, batch, namespace, log)
         self._key = namespace.key
         self.after = self._windows.after
+        self.until = self._windows.until
 
     def read(self, store: StoreReads, each: Each = map) -> StoreRead:
         """Read lookups and histories in one round trip, and compute the windows.

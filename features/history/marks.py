@@ -22,6 +22,7 @@ MARK = np.dtype(
         ("watermark", "<i8"),
         ("scored", "<i8"),
         ("lowest", "<i8"),
+        ("counted", "<i8"),
         ("evicted", "<i8"),
         ("run_id", "S40"),
     ]
@@ -41,7 +42,8 @@ class Mark(NamedTuple):
         watermark: Watermark behind that record; UNKNOWN without one.
         scored: Watermark behind the last record that was scored before; UNKNOWN without one.
         lowest: Time that the histories reached back to after they were filled; NOT_BEGUN if they
-            were empty at ``begin``, UNKNOWN if the offset metadata of the partition says it.
+            had too few events for one, UNKNOWN if the offset metadata of the partition says it.
+        counted: Number of these events.
     """
 
     begin: int
@@ -49,6 +51,7 @@ class Mark(NamedTuple):
     watermark: int = UNKNOWN
     scored: int = UNKNOWN
     lowest: int = UNKNOWN
+    counted: int = 0
 
     def encode(self, server: ServerRun) -> bytes:
         """Encode the mark for the store; it holds for this run of the server."""
@@ -58,6 +61,7 @@ class Mark(NamedTuple):
             self.watermark,
             self.scored,
             self.lowest,
+            self.counted,
             server.evicted,
             server.run_id.encode(),
         )

@@ -85,12 +85,14 @@ class MemoryStore:
         appends: Collection[tuple[bytes, bytes]],
         compactions: Collection[Compaction] = (),
         expire_ms: int | None = None,  # noqa: ARG002 - see the class
+        marks: Sequence[MarkWrite] = (),
     ) -> None:
         with self._lock:
             for replaced in Compactions.of(compactions).parts:
                 self._compact(replaced)
             for added in Appends.of(appends).parts:
                 self._append(added)
+            self._write_marks(marks)
 
     def write_marks(
         self,
@@ -98,14 +100,7 @@ class MemoryStore:
         expire_ms: int | None = None,  # noqa: ARG002 - see the class
     ) -> None:
         with self._lock:
-            for mark in marks:
-                if mark.at_least is not None and self._reached(mark) < mark.at_least:
-                    raise lost_marks(mark)
-            for mark in marks:
-                if mark.at_least is None or self._reached(mark) <= _number(mark.mark):
-                    begin, value = mark.place * len(mark.mark), self._value(mark.key) or b""
-                    behind = value[begin + len(mark.mark) :]
-                    self._write({mark.key: value[:begin].ljust(begin, b"\0") + mark.mark + behind})
+            self._write_marks(marks)
 
     def require_no_eviction(self) -> None:
         pass
@@ -129,6 +124,16 @@ class MemoryStore:
     def _value(self, key: bytes) -> bytes | None:
         begin, length, _ = self._places[:, self._slots.get(key, _NO_SLOT)].tolist()
         return None if length == ABSENT else self._data[begin : begin + length].tobytes()
+
+    def _write_marks(self, marks: Sequence[MarkWrite]) -> None:
+        for mark in marks:
+            if mark.at_least is not None and self._reached(mark) < mark.at_least:
+                raise lost_marks(mark)
+        for mark in marks:
+            if mark.at_least is None or self._reached(mark) <= _number(mark.mark):
+                begin, value = mark.place * len(mark.mark), self._value(mark.key) or b""
+                behind = value[begin + len(mark.mark) :]
+                self._write({mark.key: value[:begin].ljust(begin, b"\0") + mark.mark + behind})
 
     def _reached(self, mark: MarkWrite) -> int:
         begin = mark.place * len(mark.mark)

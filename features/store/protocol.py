@@ -152,8 +152,12 @@ class OnlineStore(Protocol):
         appends: Collection[tuple[bytes, bytes]],
         compactions: Collection[Compaction] = (),
         expire_ms: int | None = None,
+        marks: Sequence[MarkWrite] = (),
     ) -> None:
         """Apply the compactions, then append bytes to each key; one round trip.
+
+        When all of it is acknowledged, the marks are written as by `write_marks`, on the same
+        connection: a server that takes over has not lost what these marks stand for.
 
         A compaction applies if the value still begins with exactly its prefix, which ``kept`` then
         replaces; else it is skipped, as the value has changed since it was read. A key whose value
@@ -163,6 +167,9 @@ class OnlineStore(Protocol):
         The call is not idempotent and never retried by itself. After DependencyUnavailableError any
         part of it may have been done; the caller may repeat all of it if its readers drop repeated
         members.
+
+        Raises:
+            HistoriesLostError: As by `write_marks`.
         """
         ...
 

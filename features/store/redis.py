@@ -159,8 +159,8 @@ class RedisStore:
 
     def replace(self, key: bytes, expected: bytes | None, value: bytes) -> bool:
         call = scripts.REPLACE.call([key], [expected or b"", value])
-        with self._answers():
-            (done,) = self._trip([call])
+        with self._answers(), self._connection() as connection:
+            (done,) = _trip(connection, [call])
         return bool(done)
 
     def append(
@@ -168,19 +168,20 @@ class RedisStore:
         appends: Collection[tuple[bytes, bytes]],
         compactions: Collection[Compaction] = (),
         expire_ms: int | None = None,
+        marks: Sequence[MarkWrite] = (),
     ) -> None:
         calls = [
             *scripts.compact_calls(compactions, expire_ms),
             *scripts.append_calls(appends, expire_ms),
         ]
-        with self._answers():
-            self._trip(calls)
+        with self._answers(), self._connection() as connection:
+            _trip(connection, calls)
+            if marks:
+                _write_marks(connection, marks, expire_ms)
 
     def write_marks(self, marks: Sequence[MarkWrite], expire_ms: int | None = None) -> None:
-        with self._answers():
-            (lost,) = self._trip([scripts.mark_call(marks, expire_ms)])
-        if lost:
-            raise lost_marks(marks[lost - 1])
+        with self._answers(), self._connection() as connection:
+            _write_marks(connection, marks, expire_ms)
 
     def require_no_eviction(self) -> None:
         policy = self.info().eviction_policy
@@ -242,31 +243,6 @@ class RedisStore:
         *of_keys, server, stats = values_of(answers[values + rows :]).to_list()
         return ReadResult(*read, of_keys, _server_run(server or b"", stats or b""))
 
-    def _trip(self, commands: Sequence[Command]) -> list[Any]:
-        """Run commands, which may be scripts, and return the answers; raise the first error."""
-        answers = self._send(commands)
-        unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        if unknown:
-            # The server has restarted, or somebody flushed its scripts. None of these was run.
-            again = [*_LOADS, *(commands[i] for i in unknown)]
-            later = self._send(again)
-            raise_first(again, later)
-            for i, answer in zip(unknown, later[len(_LOADS) :], strict=True):
-                answers[i] = answer
-        raise_first(commands, answers)
-        return answers
-
-    def _send(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands and return all answers, errors included.
-
-        redis-py's pipeline is not used: it takes four times as long for many small commands.
-        """
-        if not commands:
-            return []
-        with self._connection() as connection:
-            connection.send_packed_command(connection.pack_commands(commands))
-            return [answer_of(connection) for _ in commands]
-
     @contextmanager
     def _connection(self) -> Iterator[Any]:
         """A connection of the pool for commands and all of their answers."""
@@ -295,6 +271,38 @@ class RedisStore:
 
     def _answers(self) -> AbstractContextManager[None]:
         return translated(f"the online store at {self._address} (store.url)")
+
+
+def _write_marks(connection: Any, marks: Sequence[MarkWrite], expire_ms: int | None) -> None:
+    (lost,) = _trip(connection, [scripts.mark_call(marks, expire_ms)])
+    if lost:
+        raise lost_marks(marks[lost - 1])
+
+
+def _trip(connection: Any, commands: Sequence[Command]) -> list[Any]:
+    """Run commands, which may be scripts, and return the answers; raise the first error."""
+    answers = _send(connection, commands)
+    unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+    if unknown:
+        # The server has restarted, or somebody flushed its scripts. None of these was run.
+        again = [*_LOADS, *(commands[i] for i in unknown)]
+        later = _send(connection, again)
+        raise_first(again, later)
+        for i, answer in zip(unknown, later[len(_LOADS) :], strict=True):
+            answers[i] = answer
+    raise_first(commands, answers)
+    return answers
+
+
+def _send(connection: Any, commands: Sequence[Command]) -> list[Any]:
+    """Send commands and return all answers, errors included.
+
+    redis-py's pipeline is not used: it takes four times as long for many small commands.
+    """
+    if not commands:
+        return []
+    connection.send_packed_command(connection.pack_commands(commands))
+    return [answer_of(connection) for _ in commands]
 
 
 def _server_run(server: bytes, stats: bytes) -> ServerRun:

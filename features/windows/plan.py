@@ -139,6 +139,8 @@ class WindowRequest:
     Attributes:
         keys: Keys to read in one round trip; empty if there are no windows or no events.
         after: State of the log behind the batch.
+        until: int64[N], as of `Enriching`: the event time, or for a late event the earliest time
+            that would not have been late, as the cap counts from there.
     """
 
     def __init__(
@@ -151,8 +153,10 @@ class WindowRequest:
         self.keys = [keys for _, request in self._requests for keys in request.keys]
         # Events that join no history leave a gap in them.
         self.after = log if self._requests else without_histories(log, batch)
+        self.until = batch.event_time
         if self._requests:
             self._at, after = locate(batch, log, plan.rules, namespace.partitions)
+            self.until = self._at.base
             self._short, after = plan.find_short(namespace, batch, self._at, log, after)
             pairs = log.pairs_at(self._at.first, plan.rules.watermark_support, plan.span)
             self.after = replace(after, pairs=pairs)

@@ -26,26 +26,23 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=None, help="default: random")
     parser.add_argument("--one", action="store_true", help="run this seed alone, with a journal")
-    parser.add_argument(
-        "--flushes", action="store_true", help="flush the store too, which scores do not survive"
-    )
     given = parser.parse_args()
     seed = random.randrange(10**9) if given.seed is None else given.seed
     if given.one:
-        return _one(seed, flushes=given.flushes)
+        return _one(seed)
     print(f"seed: {seed} (SEED={seed} repeats it)", flush=True)
-    return _search(seed, given.seconds, flushes=given.flushes)
+    return _search(seed, given.seconds)
 
 
-def _search(first: int, seconds: float, *, flushes: bool) -> int:
+def _search(first: int, seconds: float) -> int:
     gc.freeze()
     failures: list[int] = []
     seed, began = first, time.monotonic()
     while time.monotonic() - began < seconds and len(failures) < _MOST_FAILURES:
-        failure = first_failure([seed], flushes=flushes)
+        failure = first_failure([seed])
         if failure is not None:
             failures.append(seed)
-            again = f"make search SEED={seed} ONE=1{' FLUSHES=1' if flushes else ''}"
+            again = f"make search SEED={seed} ONE=1"
             print(f"seed {seed} fails: {failure[1]!r:.500}\n{again} shows how", flush=True)
         seed += 1
         if sys.stderr.isatty() and seed % 50 == 0:
@@ -63,9 +60,9 @@ def _search(first: int, seconds: float, *, flushes: bool) -> int:
     return 1 if failures else 0
 
 
-def _one(seed: int, *, flushes: bool) -> int:
+def _one(seed: int) -> int:
     try:
-        run_schedule(seed, flushes=flushes, note=print)
+        run_schedule(seed, note=print)
     except Exception:  # noqa: BLE001 - any exception is a result
         print(traceback.format_exc())
     else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -11,20 +13,28 @@ from typing import Any
 from unittest import mock
 from weakref import WeakKeyDictionary
 
-from base.errors import DeliveryError, OutcomeUnknownError
-from features.store.protocol import Writes
+import numpy as np
+
+from base.errors import DeliveryError, OutcomeUnknownError, StoreAwayError
+from features.history.watermarks import LogState
+from features.store.protocol import MarkWrite
 from tests.properties.bugs import BUGS as BUGS_OF_WINDOWS
 from tests.search.process import Process
+from tests.search.store import SimulatedStore
 from tests.search.waiting import SimulatedExecutor
 from tests.support.buggy_worker import Planted
+from worker import loop
 from worker.consume.group_member import GroupMember
 from worker.consume.poll import Poller
+from worker.consume.topics import InputTopic
 from worker.delivery.checkpoint import Channel, Destination
 from worker.delivery.delivery import Delivery
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.producers_in_turn import ProducersInTurn
 from worker.delivery.publish import Outbox, SizeLimits
-from worker.histories import StoredHistories
+from worker.histories import HistoryWrites, StoredHistories, marks
+from worker.histories.alignment import ALL, Alignment
+from worker.histories.marks import MarkedReads
 
 Patch = Callable[[], AbstractContextManager[Any]]
 
@@ -35,6 +45,11 @@ _make_checkpoint = Process._make_checkpoint
 _join = GroupMember._join
 _offsets = Destination.offsets
 _transact = ExactlyOnce._transact
+_write = StoredHistories._write
+_open = StoredHistories.open
+_append, _marking = SimulatedStore.append, SimulatedStore._marking
+_add_ended = Alignment._add_ended
+_read_all = MarkedReads.read_all
 
 
 class _Processes:
@@ -151,14 +166,80 @@ def _one_short(destination: Destination, outbox: Outbox) -> Any:
     return _offsets(destination, replace(outbox, next_offsets=short))
 
 
-def _write_late(delivery: Delivery, outbox: Outbox, _: float) -> None:
+def _write_late(delivery: Delivery, outbox: Outbox, writes: HistoryWrites, _: float) -> None:
     try:
         delivery._checkpoint.deliver(outbox)
     except DeliveryError:
         # Nobody may wait for these.
-        delivery._histories.write(Writes())
+        delivery.histories.write(HistoryWrites())
         raise
-    delivery._histories.write(outbox.writes)
+    delivery.histories.write(writes)
+
+
+def _commit_unwritten(
+    delivery: Delivery, outbox: Outbox, writes: HistoryWrites, consumed_at: float
+) -> None:
+    """Go on when the store has not acknowledged the members."""
+    with contextlib.suppress(StoreAwayError):
+        delivery.histories.write(writes)
+    delivery._checkpoint.deliver(outbox)
+
+
+def _marks_first(histories: StoredHistories, writes: HistoryWrites) -> None:
+    _write(histories, HistoryWrites(marks=writes.marks))
+    _write(histories, replace(writes, marks=()))
+
+
+def _marks_anyway(histories: StoredHistories, writes: HistoryWrites) -> None:
+    """Write the marks when some members may be missing."""
+    try:
+        _write(histories, writes)
+    except StoreAwayError:
+        _write(histories, HistoryWrites(marks=writes.marks))
+        raise
+
+
+def _marks_on_their_own(store: SimulatedStore, *given: Any) -> None:
+    """Write marks to whatever run of the server there is then."""
+    *others, marks = given
+    _append(store, *others)
+    if marks:
+        store.write_marks(marks)
+
+
+def _holes(store: SimulatedStore, marks: Sequence[MarkWrite]) -> Callable[[], object]:
+    return _marking(store, [mark._replace(at_least=mark.at_least and 0) for mark in marks])
+
+
+def _first_ends(alignment: Alignment, marks: Any, complete: Any, until: int) -> None:
+    """Take the first known ends of partitions for their ends."""
+    before = {**alignment._ends}
+    _add_ended(alignment, marks, complete, until)
+    alignment._ends |= before
+    applied = marks["reached"] - 1
+    for partition, end in before.items():
+        if applied[partition] >= end:
+            complete[partition] = ALL
+
+
+def _marks_of_another_run(marks: Any, _: object) -> Any:
+    return marks
+
+
+def _at_checkpoint(state: LogState, partition: int, _: int) -> tuple[int, LogState]:
+    return state.offsets[partition], replace(state, pairs={})
+
+
+def _old_generation(histories: StoredHistories, topic: InputTopic) -> None:
+    """Stay with the namespace that was claimed first."""
+    if not hasattr(histories, "_target"):
+        _open(histories, topic)
+
+
+def _marks_behind(reads: MarkedReads, keys: Any, hashes: Any = ()) -> Any:
+    """Take what the marks behind the histories say for what the histories hold."""
+    reads._marks.read = [np.full_like(of_entity, ALL) for of_entity in reads._marks.read]
+    return _read_all(reads, keys, hashes)
 
 
 def _open_one(producers: ProducersInTurn) -> None:
@@ -178,6 +259,14 @@ def _never(*_: object) -> bool:
     return False
 
 
+def _no_waits(*_: object) -> Mapping[int, object]:
+    return {}
+
+
+def _no_lag(*_: object) -> Sequence[int]:
+    return []
+
+
 BUGS: Mapping[str, Patch] = {
     "committed offsets are one too low": _patched(Destination, "offsets", _one_short),
     "offsets are committed before the scores": _transacting(_commit_before_produce),
@@ -188,7 +277,25 @@ BUGS: Mapping[str, Patch] = {
     "a start initialises one id only": _patched(ProducersInTurn, "open", _open_one),
     "a counter instead of a set": BUGS_OF_WINDOWS["a counter instead of a set"].patch,
     "reads do not wait for writes": _patched(StoredHistories, "await_written", _nothing),
-    "members are written after the commit": _patched(Delivery, "_deliver", _write_late),
     "a producer that lost its connection is kept": _patched(Channel, "connection_lost", _never),
     "no rewind of a partition that stays": _patched(Poller, "_seek", _nothing),
+    "members are written after the commit": _patched(Delivery, "_deliver", _write_late),
+    "commits do not wait for the store": _patched(Delivery, "_deliver", _commit_unwritten),
+    "marks are written before members": _patched(StoredHistories, "_write", _marks_first),
+    "marks are written without members": _patched(StoredHistories, "_write", _marks_anyway),
+    "marks may leave holes": _patched(SimulatedStore, "_marking", _holes),
+    "marks are written on another connection": _patched(
+        SimulatedStore, "append", _marks_on_their_own
+    ),
+    "evictions are ignored": _patched(marks, "valid_marks", _marks_of_another_run),
+    "a worker stays with lost histories": _patched(StoredHistories, "open", _old_generation),
+    "a worker without records looks for no loss": _patched(loop, "_LOOK_EVERY_S", math.inf),
+    "a fill begins at the checkpoint": _patched(LogState, "replay_from", _at_checkpoint),
+    "shared histories are compacted by a partition's own watermark": BUGS_OF_WINDOWS[
+        "shared histories are compacted by a partition's own watermark"
+    ].patch,
+    "no alignment": _patched(Alignment, "waits", _no_waits),
+    "alignment by the marks behind the histories": _patched(MarkedReads, "read_all", _marks_behind),
+    "alignment to an end of before": _patched(Alignment, "_add_ended", _first_ends),
+    "nothing is applied ahead of scoring": _patched(Alignment, "lagging", _no_lag),
 }

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
 from tests.search.group import OUTSIDE, Group, GroupMetadata
-from tests.search.network import Network
-from tests.search.scheduler import Scheduler
+from tests.search.reader import SimulatedReader
 from tests.support.fakes import FakeMessage, kafka_error
 
 _COMMITTED_S = 1.0
 
 
-@dataclass(eq=False)
-class InputPartition:
-    """A partition of the input topic.
-
-    Attributes:
-        entries: Its records; None for a control record or an aborted record.
-        end: Number of entries that its producer has written.
-        stable_end: Offset of the first entry of a transaction that is still open.
-    """
-
-    entries: Sequence[FakeMessage | None]
-    end: int = 0
-    stable_end: int = 0
-
-
-@dataclass(eq=False)
-class SimulatedConsumer:
+@dataclass(eq=False, kw_only=True)
+class SimulatedConsumer(SimulatedReader):
     """Consumer of the input topic, like that of confluent_kafka.
 
     Partitions are revoked and assigned in callbacks within ``consume``. Between them the membership
@@ -44,11 +27,7 @@ class SimulatedConsumer:
         has_asked: True once it has asked for committed offsets.
     """
 
-    network: Network
-    scheduler: Scheduler
-    rng: random.Random
     group: Group
-    topic: Sequence[InputPartition]
     subscribed: bool = False
     has_asked: bool = False
     _membership: GroupMetadata = OUTSIDE
@@ -58,9 +37,6 @@ class SimulatedConsumer:
     _callbacks: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
     _rejoins_after: bool = False
     _on: dict[str, Callable[[Any, list[TopicPartition]], None]] = field(default_factory=dict)
-    _positions: dict[int, int] = field(default_factory=dict)
-    _paused: set[int] = field(default_factory=set)
-    _told_ends: dict[int, int] = field(default_factory=dict)
 
     # Background of the client
 
@@ -158,14 +134,6 @@ class SimulatedConsumer:
             return TopicPartition("in", partition, OFFSET_INVALID)
         return TopicPartition("in", partition, known.offset, metadata=known.metadata)
 
-    def get_watermark_offsets(
-        self, at: TopicPartition, timeout: float | None = None, *, cached: bool = False
-    ) -> tuple[int, int]:
-        held = self.topic[at.partition]
-        if cached:
-            return 0, held.end
-        return self.network.request("end of the partition", lambda: (0, held.stable_end))
-
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         for at in partitions:
             assert at.partition not in self._positions
@@ -180,9 +148,6 @@ class SimulatedConsumer:
             raise KafkaException(KafkaError(KafkaError._STATE))
         self._go(at)
 
-    def pause(self, partitions: list[TopicPartition]) -> None:
-        self._paused |= {at.partition for at in partitions}
-
     def resume(self, partitions: list[TopicPartition]) -> None:
         self._paused -= {at.partition for at in partitions}
 
@@ -196,35 +161,3 @@ class SimulatedConsumer:
         self.subscribed = False
         if self.member:
             self.group.remove(self.member)
-
-    def _go(self, at: TopicPartition) -> None:
-        self._positions[at.partition] = at.offset
-        self._told_ends.pop(at.partition, None)
-
-    def _has_news(self) -> bool:
-        return any(
-            position < self.topic[p].stable_end or self._told_ends.get(p) != position
-            for p, position in self._positions.items()
-            if p not in self._paused
-        )
-
-    def _fetch(self, count: int) -> list[FakeMessage]:
-        """Some of the records that are there, and the ends of the partitions that are read."""
-        messages: list[FakeMessage] = []
-        for p in [p for p in self._positions if p not in self._paused]:
-            if len(messages) >= count:
-                break
-            held, position = self.topic[p], self._positions[p]
-            most = count - len(messages) if self.rng.random() < 0.7 else 1
-            while position < held.stable_end and most:
-                entry = held.entries[position]
-                position += 1
-                if entry is not None:
-                    messages.append(entry)
-                    most -= 1
-            self._positions[p] = position
-            if position == held.stable_end != self._told_ends.get(p) and len(messages) < count:
-                self._told_ends[p] = position
-                end = KafkaError(KafkaError._PARTITION_EOF)
-                messages.append(FakeMessage((p, position), None, None, fault=end))
-        return messages

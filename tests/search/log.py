@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,42 +13,111 @@ from unittest import mock
 
 import numpy as np
 
+from base.errors import ErrorCode, RecordError
+from base.times import DAY
 from features.compute.bind import bind
 from features.definition import FeatureSet
 from features.windows import entity_windows
-from schemas.batch import Decoded, EventBatch, Kind, Records
-from tests.oracles.windows import Event, Place, Rules, VisibleHistory, Window, serial, value
+from schemas.batch import Column, Decoded, EventBatch, Kind, Records
+from tests.oracles.windows import (
+    Event,
+    Place,
+    Rules,
+    VisibleHistory,
+    Window,
+    serial,
+    timeless,
+    value,
+)
 from tests.support.fakes import FakeMessage
 from tests.support.making import T0, feature_set, longs, strings
 
 SECOND = 1_000_000
-LOGS = 64
+LOGS = 512
 """Number of different logs; schedules differ far more by what happens to them."""
-_REACH, _CAP = 6 * SECOND, 4
+_FAR = 2 * DAY
+"""Distance of a wild event time."""
+_OWN, _SHARED = "card", "shop"
+_REACH, _OVER, _TOTAL_DELAY, _REMEMBERED, _CAP, _SUPPORT = 6, 3, 1, 3, 4, 2
 _FEATURES = """\
 name: search
-events: {schema: event.avsc, id: id, time: at, partition_key: card}
-entities: {card: card}
-history: {allowed_lateness: 1s, duplicates: 3s, cap: 4, watermark_support: 2}
+events: {{schema: event.avsc, id: id, time: at, partition_key: card}}
+entities: {{card: card, shop: shop}}
+history: {{allowed_lateness: {lateness}s, duplicates: 3s, cap: 4, watermark_support: 2}}
 features:
-  - {name: NUMBER, window: count, by: card, over: 6s}
-  - {name: TOTAL, window: sum, of: cents, by: card, over: 3s, delay: 1s}
+  - {{name: NUMBER, window: count, by: card, over: 6s}}
+  - {{name: TOTAL, window: sum, of: cents, by: card, over: 3s, delay: 1s}}
+  - {{name: SHOP_NUMBER, window: count, by: shop, over: 6s, delay: {delay}s, across: aligned}}
+  - {{name: SHOP_TOTAL, window: sum, of: cents, by: shop, over: 3s, delay: {longer}s, across: aligned}}
 """
-_RULES = Rules(SECOND, 3 * SECOND, _CAP, {"card": _REACH}, support=2)
-_NUMBER = Window("NUMBER", "count", "card", _REACH, current=True, default=0.0)
-_TOTAL = Window(
-    "TOTAL", "sum", "card", 3 * SECOND, delay=SECOND, of="cents", current=False, default=0.0
-)
+
+
+@dataclass(frozen=True)
+class Rulebook:
+    """Feature set of a log, for the worker and for the oracle.
+
+    Attributes:
+        lateness: Allowed lateness in seconds.
+        delay: Delay in seconds of the aligned window that ends soonest.
+    """
+
+    lateness: int
+    delay: int
+
+    @property
+    def longer(self) -> int:
+        return self.delay + 1
+
+    @property
+    def rules(self) -> Rules:
+        reaches = [
+            (self.delay * SECOND, (self.delay + _REACH) * SECOND),
+            (self.longer * SECOND, (self.longer + _OVER) * SECOND),
+        ]
+        horizons = {_OWN: _REACH * SECOND, _SHARED: max(reach for _, reach in reaches)}
+        return Rules(
+            self.lateness * SECOND,
+            _REMEMBERED * SECOND,
+            _CAP,
+            horizons,
+            _SUPPORT,
+            shared={_SHARED: reaches},
+        )
+
+    @property
+    def windows(self) -> Sequence[Window]:
+        return [
+            _window("NUMBER", "count", _OWN, _REACH, current=True),
+            _window("TOTAL", "sum", _OWN, _OVER, _TOTAL_DELAY, of="cents"),
+            _window("SHOP_NUMBER", "count", _SHARED, _REACH, self.delay),
+            _window("SHOP_TOTAL", "sum", _SHARED, _OVER, self.longer, of="cents"),
+        ]
+
+
+def _window(
+    name: str,
+    kind: str,
+    entity: str,
+    over: int,
+    delay: int = 0,
+    *,
+    of: str = "",
+    current: bool = False,
+) -> Window:
+    return Window(
+        name, kind, entity, over * SECOND, delay * SECOND, of=of, current=current, default=0.0
+    )
 
 
 @cache
-def search_features() -> FeatureSet:
+def search_features(book: Rulebook) -> FeatureSet:
     # Histories as short as these would never be compacted.
     with (
         mock.patch.object(entity_windows, "WORTH", 1),
         tempfile.TemporaryDirectory() as folder,
     ):
-        return feature_set(Path(folder), _FEATURES)
+        text = _FEATURES.format(lateness=book.lateness, delay=book.delay, longer=book.longer)
+        return feature_set(Path(folder), text)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,17 +125,23 @@ class Log:
     """An input topic.
 
     Attributes:
+        features: Feature set of its events.
         entries: Entries of each partition, as its consumers get them; None for control records
             and aborted records.
         events: All valid events, as columns.
         rows: Row in ``events`` of each valid event.
         answers: Value of the score, or of the dead letter, of each record.
+        needs: For each event, the ends that other partitions must have before it comes. An event
+            that comes after another partition was scored past it is in none of its windows.
     """
 
+    features: FeatureSet
     entries: Sequence[Sequence[FakeMessage | None]]
     events: EventBatch
     rows: Mapping[Place, int]
     answers: Mapping[Place, bytes]
+    needs: Mapping[Place, Mapping[int, int]]
+    _columns: Mapping[str, Column]
     _batches: dict[tuple[int, ...], EventBatch] = field(default_factory=dict)
 
     @property
@@ -78,10 +154,25 @@ class Log:
             self._batches[rows] = self.events.take(np.array(rows, np.intp))
         return self._batches[rows]
 
+    def decode(self, values: Sequence[bytes | None], _: object = None) -> Decoded:
+        """Decode records, as the worker's decoder does."""
+        null = len(self.events)
+        rows = [self.rows.get(place_of(value or b""), null) for value in values]
+        taken = np.array(rows, np.intp)
+        columns = {path: column.take(taken) for path, column in self._columns.items()}
+        return Decoded(columns, {i: INVALID for i, row in enumerate(rows) if row == null})
+
+
+INVALID = RecordError(ErrorCode.BODY_TRUNCATED, "cut")
+"""Error of the records that are not events."""
+
 
 @cache
 def make_log(number: int) -> Log:
     rng = random.Random(number)
+    book = Rulebook(*rng.choice(((1, 2), (1, 5), (3, 1), (3, 2), (1, 1))))
+    longest_gap = rng.choice((4, 4, 12))
+    has_wild = rng.random() < 0.3
     entries: list[list[FakeMessage | None]] = []
     events: list[Event] = []
     bad: list[Place] = []
@@ -93,15 +184,16 @@ def make_log(number: int) -> Log:
             if kind < 0.15:
                 entries[-1].append(None)
                 continue
-            time += rng.randint(0, 4 * SECOND)
+            time += rng.randint(0, rng.choice((4, longest_gap)) * SECOND)
             if kind < 0.22:
                 bad.append((partition, offset))
             else:
-                events.append(_event(rng, partition, offset, time))
+                far = _FAR if has_wild and rng.random() < 0.1 else 0
+                events.append(_event(rng, (partition, offset), time + far, events))
             entries[-1].append(_message(partition, offset))
         # Behind the last record there may be control records.
         entries[-1] += [None] * rng.randint(0, 1)
-    return _log(entries, events, bad)
+    return _log(book, entries, events, bad)
 
 
 def answer(place: Place, features: bytes, flags: Sequence[str]) -> bytes:
@@ -115,40 +207,80 @@ def place_of(value: bytes) -> Place:
     return int(partition), int(offset)
 
 
-def _event(rng: random.Random, partition: int, offset: int, time: int) -> Event:
-    card = f"{partition}{rng.choice('aab')}"
+def _event(rng: random.Random, place: Place, time: int, before: Sequence[Event]) -> Event:
+    partition, offset = place
+    card, shop = f"{partition}{rng.choice('aab')}", rng.choice("xxy")
     # Some are late, and some come twice.
     at = time - (rng.randint(0, 6) * SECOND if rng.random() < 0.3 else 0)
-    name = f"{card}-{offset - rng.choice((0, 0, 0, 0, 0, 1, 2))}"
-    return Event(partition, offset, name, at, {"card": card}, {"cents": rng.randint(1, 99)})
+    seen = Counter(event.id for event in before)
+    # Of three with one id, a fill that begins behind the first cannot tell which ones count.
+    near = [event.id for event in before if abs(event.time - at) < _REMEMBERED * SECOND]
+    again = [name for name in near if seen[name] == 1]
+    name = rng.choice(again) if again and rng.random() < 0.3 else f"{partition}-{offset}"
+    values = {"cents": rng.randint(1, 99)}
+    return Event(partition, offset, name, at, {_OWN: card, _SHARED: shop}, values)
 
 
 def _message(partition: int, offset: int) -> FakeMessage:
     return FakeMessage((partition, offset), b"%d/%d" % (partition, offset), b"%d" % partition)
 
 
-def _log(entries: list[list[FakeMessage | None]], events: list[Event], bad: Sequence[Place]) -> Log:
-    sights = serial(_RULES, "card", events)
-    answers = {at: b"%d/%d" % at for at in bad}
-    answers |= {e.place: _expected(e, sights[e.place]) for e in events}
-    rows = {event.place: row for row, event in enumerate(events)}
-    return Log(entries, _batch(events), rows, answers)
-
-
-def _expected(x: Event, sight: VisibleHistory) -> bytes:
-    values = [value(window, _CAP, x, sight, ()) for window in (_NUMBER, _TOTAL)]
-    carried = {
-        "late": sight.late,
-        "ahead": sight.ahead,
-        "duplicate": sight.duplicate,
-        "history_capped:card": sight.capped,
-        "history_short:card": sight.short,
+def _log(
+    book: Rulebook,
+    entries: list[list[FakeMessage | None]],
+    events: list[Event],
+    bad: Sequence[Place],
+) -> Log:
+    sights = {
+        _OWN: serial(book.rules, _OWN, events),
+        _SHARED: timeless(book.rules, _SHARED, events),
     }
-    flags = [name for name in search_features().flags.names if carried[name]]
+    answers = {at: b"%d/%d" % at for at in bad}
+    for x in events:
+        seen = {entity: of_entity[x.place] for entity, of_entity in sights.items()}
+        answers[x.place] = _expected(book, x, seen)
+    rows = {event.place: row for row, event in enumerate(events)}
+    needs = {x.place: _needs(book, x, sights[_SHARED][x.place]) for x in events}
+    batch = _batch(book, events)
+    return Log(
+        search_features(book), entries, batch, rows, answers, needs, _columns([*events, None])
+    )
+
+
+def _needs(book: Rulebook, x: Event, sight: VisibleHistory) -> Mapping[int, int]:
+    ends: dict[int, int] = {}
+    for m in sight.members:
+        if m.partition != x.partition and m.time <= sight.base - book.delay * SECOND:
+            ends[m.partition] = max(m.offset + 1, ends.get(m.partition, 0))
+    return ends
+
+
+def _expected(book: Rulebook, x: Event, sights: Mapping[str, VisibleHistory]) -> bytes:
+    values = [value(window, _CAP, x, sights[window.entity], ()) for window in book.windows]
+    every = sights.values()
+    carried = {
+        "late": any(sight.late for sight in every),
+        "ahead": any(sight.ahead for sight in every),
+        "duplicate": any(sight.duplicate for sight in every),
+        **{f"history_capped:{entity}": sight.capped for entity, sight in sights.items()},
+        **{f"history_short:{entity}": sight.short for entity, sight in sights.items()},
+    }
+    flags = [name for name in search_features(book).flags.names if carried[name]]
     return answer(x.place, np.array(values, np.float32).tobytes(), flags)
 
 
-def _batch(events: Sequence[Event]) -> EventBatch:
+def _columns(events: Sequence[Event | None]) -> dict[str, Column]:
+    """Columns of events; None for a record that cannot be decoded."""
+    return {
+        "id": strings([event and event.id for event in events]),
+        "at": longs([event and event.time for event in events], Kind.TIME),
+        "card": strings([event and event.keys[_OWN] for event in events]),
+        "shop": strings([event and event.keys[_SHARED] for event in events]),
+        "cents": longs([event and int(event.values["cents"] or 0) for event in events]),
+    }
+
+
+def _batch(book: Rulebook, events: Sequence[Event]) -> EventBatch:
     records = Records(
         "in",
         [b"%d" % event.partition for event in events],
@@ -157,12 +289,6 @@ def _batch(events: Sequence[Event]) -> EventBatch:
         np.array([event.offset for event in events], np.int64),
         np.full(len(events), -1, np.int64),
     )
-    columns = {
-        "id": strings([event.id for event in events]),
-        "at": longs([event.time for event in events], Kind.TIME),
-        "card": strings([event.keys["card"] for event in events]),
-        "cents": longs([int(event.values["cents"] or 0) for event in events]),
-    }
-    batch, errors = bind(search_features(), records, Decoded(columns, {}))
+    batch, errors = bind(search_features(book), records, Decoded(_columns(events), {}))
     assert not errors
     return batch

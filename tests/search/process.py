@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from base.errors import ErrorCode, RecordError
 from features.history.watermarks import LogState
 from schemas.batch import Records
 from tests.search.consumer import SimulatedConsumer
 from tests.search.group import Group
-from tests.search.log import Log, answer, search_features
+from tests.search.log import INVALID, Log, answer
 from tests.search.network import Network
 from tests.search.producer import SimulatedProducer
+from tests.search.reader import SimulatedReader
 from tests.search.scheduler import Scheduler, Task
 from tests.search.store import SimulatedServer, SimulatedStore
 from tests.search.transactions import Transactions
@@ -30,6 +30,8 @@ from worker.delivery.delivery import Delivery
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.publish import SizeLimits
 from worker.delivery.reports import Reports
+from worker.fill.fill import Fill
+from worker.fill.source import LogSource
 from worker.histories import Histories, StoredHistories
 from worker.histories.state import StateRequest, claim, source_of
 from worker.histories.stored_histories import StateLocation
@@ -68,11 +70,13 @@ class Sizes:
         batch: Most events of a micro-batch.
         overlap_from: As of `BatchBound`.
         producers: Number of producers in turn.
+        fill: Most records of a step of a fill.
     """
 
     batch: int
     overlap_from: int
     producers: int
+    fill: int
 
 
 class UnwatchedTopics(Topics):
@@ -82,11 +86,32 @@ class UnwatchedTopics(Topics):
         pass
 
 
+class SimulatedSource(LogSource):
+    """The worker's source of fills, in steps of a few records."""
+
+    def __init__(self, cluster: Cluster, poller: Poller, records: int) -> None:
+        def make_consumer() -> Any:
+            return SimulatedReader(
+                network=cluster.network,
+                scheduler=cluster.scheduler,
+                rng=cluster.rng,
+                topic=cluster.topic,
+            )
+
+        features, decoder = cluster.log.features, cast("Any", cluster.log)
+        super().__init__(poller, features, decoder, make_consumer, _BROKERS_S)
+        self._records = records
+
+    def begin(self, *given: Any) -> Fill:
+        *others, _ = given
+        return super().begin(*others, self._records)
+
+
 class SimulatedHistories(StoredHistories):
     """The worker's histories, whose readers wait in the scheduler."""
 
-    def __init__(self, cluster: Cluster, store: SimulatedStore) -> None:
-        features = search_features()
+    def __init__(self, cluster: Cluster, store: SimulatedStore, source: LogSource) -> None:
+        features = cluster.log.features
 
         def find(topic: InputTopic) -> StateLocation:
             wanted = StateRequest(
@@ -97,7 +122,7 @@ class SimulatedHistories(StoredHistories):
             )
             return StateLocation(claim(store, features.name, _STATE, wanted), None)
 
-        super().__init__(store, find, Watchdog(60.0))
+        super().__init__(store, features.histories, find, Watchdog(60.0), source, fills=True)
         self._written = cast("Any", SimulatedEvent(cluster.scheduler))
 
 
@@ -106,15 +131,14 @@ class SimulatedStages:
 
     def __init__(self, log: Log, store: SimulatedStore, histories: Histories) -> None:
         self._log = log
-        self._features = search_features()
-        self._enrich = Enrich(self._features, store, histories)
+        self._flags = log.features.flags
+        self._enrich = Enrich(log.features, store, histories)
 
     def __call__(self, records: Records, log: LogState) -> Processed:
         places = list(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
         rows = [self._log.rows[place] for place in places if place in self._log.rows]
-        error = RecordError(ErrorCode.BODY_TRUNCATED, "cut")
         letters = [
-            dead_letter(records, row, error, Stage.DECODE, None)
+            dead_letter(records, row, INVALID, Stage.DECODE, None)
             for row, place in enumerate(places)
             if place not in self._log.rows
         ]
@@ -123,7 +147,7 @@ class SimulatedStages:
         good = [place for place in places if place in self._log.rows]
         bits = enriched.flags.tolist()
         values = [
-            answer(place, enriched.matrix[row].tobytes(), self._features.flags.decode(bits[row]))
+            answer(place, enriched.matrix[row].tobytes(), self._flags.decode(bits[row]))
             for row, place in enumerate(good)
         ]
         none = np.zeros(len(good), np.int8)
@@ -135,7 +159,7 @@ class SimulatedStages:
             letters,
             Model("m", "1", "cpu"),
             Decided(none, none, ("approve",), ("default",), "1"),
-            self._features.flags,
+            self._flags,
             enriched.flags,
             {},
             enriched.writes,
@@ -163,7 +187,11 @@ class Process:
         self.error: Exception | None = None
         self._cluster = cluster
         self.consumer = SimulatedConsumer(
-            cluster.network, cluster.scheduler, cluster.rng, cluster.group, cluster.topic
+            network=cluster.network,
+            scheduler=cluster.scheduler,
+            rng=cluster.rng,
+            topic=cluster.topic,
+            group=cluster.group,
         )
         self.producers: list[SimulatedProducer] = []
         self.tasks: list[Task] = []
@@ -201,6 +229,12 @@ class Process:
         for producer in self.producers:
             producer.lose_connection()
 
+    def waits(self) -> str:
+        """What the process waits for, in words."""
+        words = [f"{self.name} reads {self.loop._poller.partitions}"]
+        words += [f"partition {p}: {wait}" for p, wait in self.loop._aligner.waits.items()]
+        return ", ".join(words)
+
     def _run(self) -> None:
         try:
             self.loop.run()
@@ -230,14 +264,15 @@ class Process:
             clock=clock,
         )
         store = SimulatedStore(cluster.store, cluster.network, cluster.scheduler, cluster.rng)
-        histories = SimulatedHistories(cluster, store)
+        source = SimulatedSource(cluster, poller, sizes.fill)
+        histories = SimulatedHistories(cluster, store, source)
         return Loop(
             poller,
             SimulatedStages(cluster.log, store, histories),
             Delivery(histories, self.checkpoint, topics, self._executor),
             BatchBound(sizes.batch, 1000.0, sizes.overlap_from),
             health,
-            Waits(_BROKERS_S, 60.0, cluster.scheduler.sleep),
+            Waits(_BROKERS_S, 60.0, 60.0, cluster.scheduler.sleep),
             clock=clock,
         )
 

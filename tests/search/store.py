@@ -8,7 +8,8 @@ from typing import NoReturn, TypeVar
 
 from base.errors import DependencyUnavailableError
 from features.store.memory import MemoryStore
-from features.store.protocol import Compaction, Hashes, ReadResult
+from features.store.protocol import Compaction, Hashes, MarkWrite, ReadResult, ServerRun
+from features.store.stored_values import StoredValues
 from features.values.keys import Keys
 from tests.search.network import Network
 from tests.search.scheduler import Killed, Scheduler, pick
@@ -18,11 +19,70 @@ T = TypeVar("T")
 _LOST, _UNANSWERED, _PARTLY, _LATE = "lost", "unanswered", "partly", "late"
 
 
-class SimulatedServer(MemoryStore):
-    """The server of the store, which may lose its data."""
+class SimulatedServer:
+    """The server of the store, which may start again, lose data and evict keys.
+
+    Attributes:
+        runs: Number of its runs so far.
+        evicted: Number of keys that were evicted in this run.
+    """
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self._changes: list[Callable[[MemoryStore], object]] = []
+        self._lose_changes(0)
+
+    def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
+        read = self._held.read_all(keys, hashes)
+        # Copied: a server's answer does not change any more.
+        return read._replace(values=StoredValues.of(read.values.to_list()))
+
+    def read_marks(self, keys: Sequence[bytes]) -> ReadResult:
+        server = ServerRun(f"run {self.runs}", self.evicted)
+        return self._held.read_all([], [], keys)._replace(server=server)
+
+    def change(self, call: Callable[[MemoryStore], T]) -> T:
+        """Change the data; return what ``call`` returns."""
+        done = call(self._held)
+        self._changes.append(call)
+        return done
 
     def flush(self) -> None:
-        self._values.clear()
+        keys = [*self._held._slots]
+        self.change(lambda held: held.drop(keys))
+
+    def restart(self) -> bool:
+        """Start again with all data; return False after an eviction.
+
+        What a server evicted in its last run is known to nobody in the next one.
+        """
+        if self.evicted:
+            return False
+        self.runs += 1
+        return True
+
+    def fail_over(self, rng: random.Random) -> bool:
+        """Start again without the newest changes; return False as `restart` does."""
+        if self.evicted:
+            return False
+        self._lose_changes(max(0, len(self._changes) - int(rng.expovariate(0.3))))
+        return True
+
+    def evict(self, rng: random.Random) -> bool:
+        """Evict a few keys; return False without any."""
+        keys = [*self._held._slots]
+        gone = rng.sample(keys, min(len(keys), rng.randint(1, 3)))
+        self.evicted += len(gone)
+        self.change(lambda held: held.drop(gone))
+        return bool(gone)
+
+    def _lose_changes(self, kept: int) -> None:
+        self.runs += 1
+        self.evicted = 0
+        del self._changes[kept:]
+        self._held = MemoryStore()
+        for change in self._changes:
+            change(self._held)
 
 
 class SimulatedStore:
@@ -44,24 +104,63 @@ class SimulatedStore:
         self._rng = rng
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return self._ask(lambda: self._shared.read(keys))
+        return self._ask(lambda: self._shared.read_all([Keys.of(keys)])).values.to_list()
 
-    def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
-        return self._ask(lambda: self._shared.read_all(keys, hashes))
+    def read_all(
+        self, keys: Sequence[Keys], hashes: Sequence[Hashes] = (), marks: Sequence[bytes] = ()
+    ) -> ReadResult:
+        read = self._ask(lambda: self._shared.read_all(keys, hashes))
+        if not marks:
+            return read
+        # One trip, but others are served between its commands.
+        of_marks = self._ask(lambda: self._shared.read_marks(marks))
+        return read._replace(marks=of_marks.marks, server=of_marks.server)
 
     def write(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        self._ask(lambda: self._shared.write(pairs))
+        written = dict(pairs)
+        self._ask(lambda: self._shared.change(lambda held: held.write(written.items())))
 
     def replace(self, key: bytes, expected: bytes | None, value: bytes) -> bool:
-        return self._ask(lambda: self._shared.replace(key, expected, value))
+        return self._ask(
+            lambda: self._shared.change(lambda held: held.replace(key, expected, value))
+        )
+
+    def write_marks(self, marks: Sequence[MarkWrite], expire_ms: int | None = None) -> None:
+        self._send("marks", self._shared.runs, self._marking(marks), _nothing)
+
+    def require_no_eviction(self) -> None:
+        pass
 
     def append(
         self,
         appends: Sequence[tuple[bytes, bytes]],
         compactions: Sequence[Compaction] = (),
         expire_ms: int | None = None,
+        marks: Sequence[MarkWrite] = (),
     ) -> None:
-        first, rest = self._parts(appends, compactions)
+        run = self._shared.runs
+        if appends or compactions:
+            self._send("append", run, *self._parts(appends, compactions))
+        if marks:
+            self._send("marks", run, self._marking(marks), _nothing)
+
+    def _send(
+        self, name: str, run: int, early: Callable[[], object], late: Callable[[], object]
+    ) -> None:
+        """Send a write in two parts, of which a fault may do none, one or both, now or later.
+
+        The connection is that to one run of the server, and breaks with it.
+        """
+
+        def of_run(part: Callable[[], object]) -> Callable[[], object]:
+            def land() -> None:
+                if self._shared.runs != run:
+                    self._fail("another run")
+                part()
+
+            return land
+
+        first, rest = of_run(early), of_run(late)
         fault = (
             pick(self._rng, (_LOST, _UNANSWERED, _PARTLY, _LATE)) if self._network.fails() else ""
         )
@@ -70,18 +169,18 @@ class SimulatedStore:
             if fault == _LOST:
                 self._fail(fault)
             if fault != _LATE:
-                first()
-                first = _nothing
+                run_first, first = first, _nothing
+                run_first()
                 self._scheduler.pause()
             if fault == _PARTLY:
                 self._fail(fault)
             if fault == _LATE:
-                self._network.delay("append", first)
-                self._network.delay("append", rest)
+                self._network.delay(name, first)
+                self._network.delay(name, rest)
                 self._fail(fault)
-            rest()
-            rest = _nothing
-            self._network.say("append")
+            run_rest, rest = rest, _nothing
+            run_rest()
+            self._network.say(name)
             if fault:
                 self._fail(fault)
             self._scheduler.pause()
@@ -89,11 +188,14 @@ class SimulatedStore:
             # What was sent may be done later, in part or not at all.
             for part in (first, rest):
                 if part is not _nothing and self._rng.random() < 0.5:
-                    self._network.delay("append", part)
+                    self._network.delay(name, part)
             raise
 
+    def _marking(self, marks: Sequence[MarkWrite]) -> Callable[[], object]:
+        return lambda: self._shared.change(lambda held: held.write_marks(marks))
+
     def ping(self) -> None:
-        self._ask(self._shared.ping)
+        self._ask(_nothing)
 
     def close(self) -> None:
         pass
@@ -107,7 +209,7 @@ class SimulatedStore:
         def part(*, is_early: bool) -> Callable[[], object]:
             some = [pair for pair in appends if (pair[0] in early) == is_early]
             compacted = [c for c in compactions if (c.key in early) == is_early]
-            return lambda: self._shared.append(some, compacted)
+            return lambda: self._shared.change(lambda held: held.append(some, compacted))
 
         return part(is_early=True), part(is_early=False)
 

@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Callable
 
 from base.errors import DeliveryFatalError
-from tests.search.consumer import InputPartition
 from tests.search.group import Group
 from tests.search.log import LOGS, Log, make_log, place_of
 from tests.search.network import Network
 from tests.search.process import Cluster, Process, Sizes
+from tests.search.reader import InputPartition
 from tests.search.scheduler import HungError, Scheduler, pick
 from tests.search.store import SimulatedServer
 from tests.search.transactions import TransactionalId, Transactions
@@ -25,7 +25,6 @@ from tests.search.transactions import TransactionalId, Transactions
 _MOST_STEPS = 20_000
 _MOST_STARTS = 60
 _TRANSACTION_S = 10.0
-_REPLICAS = ("a", "b")
 # After these a process ends, and the next one takes over; every other error is a fault of the code.
 _ENDINGS = re.compile("this worker is fenced|restart the worker")
 
@@ -39,7 +38,6 @@ class World:
 
     Args:
         seed: Decides everything.
-        flushes: True to let the store lose its data, which the worker does not survive unharmed.
         note: Takes the lines of the journal.
     """
 
@@ -47,7 +45,6 @@ class World:
         self,
         seed: int,
         *,
-        flushes: bool = False,
         note: Callable[[str], None],
     ) -> None:
         rng = self._rng = random.Random(seed)
@@ -61,7 +58,6 @@ class World:
         self._calm_after = rng.randint(50, 600)
         self._fault_rate = pick(rng, (0.02, 0.1))
         self._wakes = pick(rng, (0.01, 0.05, 0.3))
-        self._flushes = flushes
         network = Network(rng, self._scheduler, pick(rng, (0.0, 0.0, 0.01, 0.03, 0.1)), self.say)
         group = Group(self.log.partitions)
         self._cluster = Cluster(
@@ -75,8 +71,14 @@ class World:
             [InputPartition(entries) for entries in self.log.entries],
         )
         self._sizes = Sizes(
-            pick(rng, (1, 2, 3, 5)), pick(rng, (0, 0, 3, 256)), pick(rng, (1, 2, 4))
+            pick(rng, (1, 2, 3, 5)),
+            pick(rng, (0, 0, 3, 256)),
+            pick(rng, (1, 2, 4)),
+            pick(rng, (1, 2, 5)),
         )
+        self._replicas = pick(rng, ("a", "ab", "ab", "abc"))
+        if rng.random() < 0.3:
+            self._write_all()
         self._processes: list[Process] = []
         self._started = 0
         # Processes that have ended, and the number of the last one that was started before.
@@ -99,9 +101,13 @@ class World:
         Raises:
             AssertionError: The output is wrong, or the group does not finish.
         """
-        for replica in _REPLICAS:
+        for replica in self._replicas:
             self._start(replica)
-        self._scheduler.run()
+        try:
+            self._scheduler.run()
+        except HungError as error:
+            waits = "; ".join(process.waits() for process in self._processes)
+            raise HungError(f"{error}; {waits}") from error
         self._judge()
 
     # What happens outside of the processes
@@ -134,15 +140,33 @@ class World:
         return False
 
     def _write_input(self) -> bool:
-        unwritten = [at for at in self._cluster.topic if at.stable_end < len(at.entries)]
+        """Let producers write, and let their transactions end."""
+        topic = self._cluster.topic
+        unwritten = [p for p, at in enumerate(topic) if at.stable_end < len(at.entries)]
         if not unwritten:
             return False
-        at = pick(self._rng, unwritten)
-        at.end = min(len(at.entries), at.end + self._rng.randint(0, 6))
+        if all(not self._may_come(p) for p in unwritten):
+            # Each waits for another one: they come together.
+            self._write_all()
+            return True
+        partition = pick(self._rng, [p for p in unwritten if self._may_come(p)])
+        at = topic[partition]
+        at.end = min(len(at.entries), max(at.end, at.stable_end + 1) + self._rng.randint(0, 6))
         # Else a transaction of its producer stays open.
         if self._rng.random() < 0.7 or self._is_calm():
-            at.stable_end = at.end
+            while at.stable_end < at.end and self._may_come(partition):
+                at.stable_end += 1
         return True
+
+    def _may_come(self, partition: int) -> bool:
+        """True if all that the next event of a partition may see has come before it."""
+        topic = self._cluster.topic
+        needs = self.log.needs.get((partition, topic[partition].stable_end), {})
+        return all(topic[other].stable_end >= end for other, end in needs.items())
+
+    def _write_all(self) -> None:
+        for at in self._cluster.topic:
+            at.end = at.stable_end = len(at.entries)
 
     def _write_marker(self) -> bool:
         unmarked = self._cluster.transactions.unmarked()
@@ -158,7 +182,7 @@ class World:
     def _restart(self) -> bool:
         """Start a process in place of one that has ended."""
         there = {process.replica for process in self._processes}
-        missing = [replica for replica in _REPLICAS if replica not in there]
+        missing = [replica for replica in self._replicas if replica not in there]
         if not missing or self._closing:
             return False
         self._start(pick(self._rng, missing))
@@ -239,8 +263,13 @@ class World:
             ("loses its connections", process.lose_connections),
             ("waits for something", self._scheduler.jump),
         ]
-        if self._flushes:
-            faults.append(("sees the store flushed", self._cluster.store.flush))
+        store = self._cluster.store
+        faults += [
+            ("sees the store flushed", store.flush),
+            ("sees the store start again", store.restart),
+            ("sees the store fail over", lambda: store.fail_over(self._rng)),
+            ("sees keys evicted", lambda: store.evict(self._rng)),
+        ]
         what, happen = pick(self._rng, faults)
         self.say(f"{process.name} {what}")
         self.tally[what] += 1

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import numpy as np
 
 import worker.delivery.checkpoint
+from base.arrays import Longs
 from base.errors import ConfigurationError, DependencyUnavailableError, ErrorCode, RecordError
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.protocol import OnlineStore, StoreReads, Writes
 from features.values.flags import Flags
-from schemas.batch import EventBatch, Records
+from schemas.batch import Records
 from tests.support.fakes import Brokers, Clock, FakeConsumer
 from worker.consume.micro_batch import BatchBound
 from worker.consume.poll import Poller
@@ -114,6 +115,7 @@ class Histories:
         restorings: Actions, one of which runs in each restoring.
         waiting: Functions from waiting events to those that still wait, one of which is called in
             each review; without one, none waits any more.
+        behind: Partitions that others may wait for, until they are applied.
         fill: Offsets that are left after each step of a fill.
         announced: States of the log before and behind the writes, and the offsets behind them.
         written: Members that were written.
@@ -128,6 +130,7 @@ class Histories:
         self.announced: list[tuple[LogState, LogState, dict[int, int]]] = []
         self.written: list[bytes] = []
         self.fill: Iterator[int] = iter(())
+        self.behind: set[int] = set()
         self.partitions = 10
         self._journal = journal
 
@@ -153,10 +156,19 @@ class Histories:
     def known(self, log: LogState) -> LogState:
         raise AssertionError("enrich asks, not the loop")
 
-    def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
+    def checked(
+        self, store: OnlineStore, records: Records, until: Longs, log: LogState
+    ) -> StoreReads:
         raise AssertionError("enrich reads, not the loop")
 
-    def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:
+    def lagging(self, waits: Mapping[int, Wait]) -> Sequence[int]:
+        return [partition for partition in waits if partition in self.behind]
+
+    def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
+        self._journal.append(f"apply {[*partitions]} behind {dict(log.offsets)}")
+        self.behind -= {*partitions}
+
+    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
         self._journal.append(f"waiting {sorted(waits)}")
         return self.waiting.popleft()(waits) if self.waiting else {}
 

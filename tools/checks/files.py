@@ -155,7 +155,7 @@ def _of_windows(feature_set: FeatureSet) -> Iterator[Finding]:
         )
     across = [window for window in feature_set.histories.windows if window.across is not Across.OWN]
     for kind, meaning in (
-        (Across.ALIGNED, "exact; needs an input topic with one partition"),
+        (Across.ALIGNED, "exact; an event waits until all partitions are read that far"),
         (Across.BEST_EFFORT, "include what the store holds of other partitions at that moment"),
     ):
         names = ", ".join(window.name for window in across if window.across is kind)

@@ -19,7 +19,7 @@ from features.history.watermarks import UNKNOWN
 from features.windows.plan import WindowPlan
 from features.windows.window import Across
 
-_ALL = np.iinfo(np.int64).max
+ALL = np.iinfo(np.int64).max
 """Time up to which a partition without further records is complete."""
 
 
@@ -28,7 +28,7 @@ class Wait(NamedTuple):
 
     Attributes:
         offset: Offset of its record.
-        time: Event time.
+        time: Event time up to which its windows look, less their delays.
         entity: Entity whose windows are not complete.
         behind: Another partition, which has to be applied further; None for the labels topic.
     """
@@ -91,7 +91,7 @@ class Alignment:
 
         Args:
             marks: MARK[P] of each entity, read after the events were polled.
-            times: int64[N], event times.
+            times: int64[N], event times up to which the events' windows look, less their delays.
             partitions: int32[N], partitions of the events.
             offsets: int64[N], their offsets, rising in each partition.
         """
@@ -112,7 +112,7 @@ class Alignment:
                 row, own = int(rows[first]), int(partition)
                 if own not in waits or offsets[row] < waits[own].offset:
                     behind = int(
-                        np.argmin(np.where(np.arange(len(complete)) == own, _ALL, complete))
+                        np.argmin(np.where(np.arange(len(complete)) == own, ALL, complete))
                     )
                     waits[own] = Wait(int(offsets[row]), int(times[row]), entity, behind)
         return waits
@@ -151,7 +151,7 @@ class Alignment:
                     # The event waits, and is looked at again.
                     continue
             if applied[partition] >= self._ends[partition]:
-                complete[partition] = _ALL
+                complete[partition] = ALL
 
 
 def wait_for_labels(

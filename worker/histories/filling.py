@@ -31,6 +31,11 @@ _AHEAD_RECORDS = 2_000
 """Records of a step ahead of scoring: in between, events that need not wait are scored."""
 
 
+MarkSteps = Mapping[MarkedHistories, Mapping[int, tuple[int | None, Mark]]]
+"""For each partition of some histories, the offset that its mark must have reached, None for any
+mark, and the new mark."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class HistoryTarget:
     """Histories that fills write to.
@@ -52,30 +57,22 @@ class HistoryTarget:
     def read_marks(self) -> None:
         self.marks.take(self.store.read_all([], [], self.marks.keys))
 
-    def append(
-        self,
-        members: Collection[tuple[bytes, bytes]],
-        histories: Collection[MarkedHistories],
-        marks: Mapping[int, tuple[int, Mark]],
-    ) -> None:
+    def append(self, members: Collection[tuple[bytes, bytes]], marks: MarkSteps) -> None:
         """Append members to some of the histories, and advance their marks.
 
         Args:
             members: Pairs of a key and bytes, of any histories.
-            histories: Histories whose members are appended.
-            marks: For each partition, the offset that its marks must have reached, and the new mark.
+            marks: Steps of the histories whose members are appended.
         """
-        prefixes = tuple(one.prefix for one in histories)
+        prefixes = tuple(one.prefix for one in marks)
         kept = [item for item in members if item[0].startswith(prefixes)]
-        if kept:
-            self.store.append(kept, (), self.expire_ms)
         writes = [
-            self.marks.write(one, partition, at_least + 1, mark)
-            for partition, (at_least, mark) in marks.items()
-            for one in histories
+            self.marks.write(one, partition, None if at_least is None else at_least + 1, mark)
+            for one, steps in marks.items()
+            for partition, (at_least, mark) in steps.items()
         ]
-        if writes:
-            self.store.write_marks(writes, self.expire_ms)
+        if kept or writes:
+            self.store.append(kept, (), self.expire_ms, writes)
 
 
 class Restoring:
@@ -95,6 +92,7 @@ class Restoring:
         self._histories = list(dict.fromkeys(histories for histories, _ in missing))
         self._partitions = sorted({partition for _, partition in missing})
         self._begins: dict[int, int] = {}
+        self._needed: dict[int, int] = {}
         self._at: dict[int, int] = {}
 
     def run(self) -> Iterator[Progress]:
@@ -106,18 +104,19 @@ class Restoring:
             HistoriesLostError: The store has lost members meanwhile.
         """
         target, source = self._target, self._source
-        needed, states = self._needed(), []
+        self._needed, states = self._needed_times(), []
         for partition in self._partitions:
-            found = self._state.replay_from(partition, needed.get(partition, UNKNOWN))
+            found = self._state.replay_from(partition, self._needed.get(partition, UNKNOWN))
             if found is None:
-                needed.pop(partition, None)
+                self._needed.pop(partition, None)
                 found = source.bounds(partition)[0], LogState()
             begin, state = found
             self._begins[partition] = min(begin, self._state.offsets[partition])
             states.append(state)
         present = self._present()
-        self._at = {p: max(begin, present.get(p, 0)) for p, begin in self._begins.items()}
-        self._write_begins(present)
+        begins = {p: begin for p, begin in self._begins.items() if p not in present}
+        target.append((), self._steps(dict.fromkeys(begins), begins, LogState()))
+        self._at = {**self._begins, **present}
         ranges = {
             partition: FillRange(begin, self._state.offsets[partition])
             for partition, begin in self._begins.items()
@@ -128,9 +127,9 @@ class Restoring:
         with closing(fill):
             while not (progress := fill.step()).done:
                 yield progress
-        self.state = self._finish(fill.log_state, needed)
+        self.state = _with_missing(self._state, fill.log_state, self._partitions)
 
-    def _needed(self) -> dict[int, int]:
+    def _needed_times(self) -> dict[int, int]:
         """Event time from which on members are needed, of each partition where it is known.
 
         Members of histories that partitions share are needed for the events of all of them.
@@ -156,69 +155,63 @@ class Restoring:
             )
         }
 
-    def _write_begins(self, present: Mapping[int, int]) -> None:
-        """Begin the marks of the partitions that are not filled up to somewhere."""
-        target = self._target
-        writes = [
-            target.marks.write(one, p, None, Mark(begin, begin, lowest=NOT_BEGUN))
-            for p, begin in self._begins.items()
-            if p not in present
-            for one in self._histories
-        ]
-        if writes:
-            target.store.write_marks(writes, target.expire_ms)
-
     def _append(
-        self, members: Collection[tuple[bytes, bytes]], reached: Mapping[int, int], _: LogState
+        self, members: Collection[tuple[bytes, bytes]], reached: Mapping[int, int], log: LogState
     ) -> None:
-        # Without a watermark: other partitions must not take these for complete before the end.
-        marks = {p: (self._at[p], self._mark(p, end)) for p, end in reached.items()}
-        self._target.append(members, self._histories, marks)
+        self._target.append(members, self._steps(self._at, reached, log))
         self._at |= reached
 
-    def _mark(self, partition: int, end: int, **known: int) -> Mark:
-        return Mark(self._begins[partition], end, **{"lowest": NOT_BEGUN, **known})
+    def _steps(
+        self, at: Mapping[int, int | None], reached: Mapping[int, int], log: LogState
+    ) -> MarkSteps:
+        """Steps of the marks from ``at`` to ``reached``, where the log has the state ``log``."""
+        return {
+            histories: {
+                p: (at[p], self._mark(histories, p, end, log)) for p, end in reached.items()
+            }
+            for histories in self._histories
+        }
 
-    def _finish(self, filled: LogState, needed: Mapping[int, int]) -> LogState:
-        """Write the marks of the filled histories; return the state of the log at the checkpoints.
+    def _mark(self, histories: MarkedHistories, partition: int, end: int, log: LogState) -> Mark:
+        """Mark of histories that are filled up to an offset.
 
-        Histories reach back to the time from which on they hold all members, or to the first events
-        of the log.
+        At the checkpoint they reach back to the time from which on they hold all members, or to the
+        first events of the log.
         """
-        target, state = self._target, _with_missing(self._state, filled, self._partitions)
-        watermarks = state.watermarks(target.plan.rules.watermark_support)
-        for histories in self._histories:
-            marks = {}
-            for partition in self._partitions:
-                reached = filled.lowest.get(partition, {}).get(histories.digest, NOT_BEGUN)
-                lowest = needed.get(partition, reached)
-                watermark = watermarks.get(partition, UNKNOWN)
-                end = state.offsets[partition]
-                mark = self._mark(
-                    partition, end, watermark=watermark, scored=watermark, lowest=lowest
-                )
-                marks[partition] = end, mark
-            target.append((), [histories], marks)
-        return state
+        begin, digest = self._begins[partition], histories.digest
+        if end < self._state.offsets[partition]:
+            # Without a watermark: other partitions must not take these for complete.
+            return Mark(begin, end, lowest=NOT_BEGUN)
+        support = self._target.plan.rules.watermark_support
+        watermarks = {**log.watermarks(support), **self._state.watermarks(support)}
+        watermark = watermarks.get(partition, UNKNOWN)
+        lowest = log.lowest.get(partition, {}).get(digest, NOT_BEGUN)
+        return Mark(
+            begin,
+            end,
+            watermark,
+            watermark,
+            self._needed.get(partition, lowest),
+            log.counted.get(partition, {}).get(digest, 0),
+        )
 
 
 class Ahead:
     """Fill of shared histories ahead of scoring, for partitions whose next event has to wait.
 
     Args:
-        target: Histories.
         source: Reader of the input topic.
     """
 
-    def __init__(self, target: HistoryTarget, source: LogSource) -> None:
-        self._target = target
+    def __init__(self, source: LogSource) -> None:
         self._source = source
         self._fills: dict[int, Fill] = {}
 
-    def apply(self, partition: int, state: LogState) -> None:
+    def apply(self, target: HistoryTarget, partition: int, state: LogState) -> None:
         """Apply the next records of a partition that are not applied yet.
 
         Args:
+            target: Histories.
             partition: Partition that waits.
             state: State of the log at its next record to score.
 
@@ -229,7 +222,7 @@ class Ahead:
         """
         fill = self._fills.get(partition)
         if fill is None:
-            fill = self._fills[partition] = self._begin(partition, state)
+            fill = self._fills[partition] = self._begin(target, partition, state)
         if fill.step().done:
             del self._fills[partition]
             fill.close()
@@ -240,8 +233,8 @@ class Ahead:
             fill.close()
         self._fills.clear()
 
-    def _begin(self, partition: int, state: LogState) -> Fill:
-        target, begin = self._target, state.offsets[partition]
+    def _begin(self, target: HistoryTarget, partition: int, state: LogState) -> Fill:
+        begin = state.offsets[partition]
         histories = [one for one in target.marks.histories if not one.is_own]
         _, end = self._source.bounds(partition)
         held = [target.marks.of(one)[partition] for one in histories]
@@ -253,15 +246,18 @@ class Ahead:
         ) -> None:
             nonlocal at
             watermark = after.watermarks(support).get(partition, UNKNOWN)
-            for one, mark in zip(histories, held, strict=True):
-                new = Mark(
+            new = {
+                one: Mark(
                     int(mark["begin"]),
                     reached[partition],
                     watermark,
                     int(mark["scored"]),
                     int(mark["lowest"]),
+                    int(mark["counted"]),
                 )
-                target.append(members, [one], {partition: (at, new)})
+                for one, mark in zip(histories, held, strict=True)
+            }
+            target.append(members, {one: {partition: (at, mark)} for one, mark in new.items()})
             at = reached[partition]
 
         alone = LogState(

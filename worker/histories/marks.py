@@ -17,8 +17,8 @@ from features.history.watermarks import UNKNOWN, LogState
 from features.store.protocol import Hashes, MarkWrite, OnlineStore, ReadResult, ServerRun
 from features.values.keys import Keys
 from features.windows.plan import WindowPlan
-from schemas.batch import EventBatch
-from worker.histories.alignment import Alignment, NotAlignedError, wait_for_labels
+from schemas.batch import Records
+from worker.histories.alignment import Alignment, NotAlignedError, Wait, wait_for_labels
 from worker.labels import LabelFeed
 
 
@@ -155,6 +155,7 @@ class Marks:
                     int(watermark),
                     scored.get(partition, UNKNOWN),
                     int(held["lowest"]),
+                    int(held["counted"]),
                 )
                 writes.append(self.write(histories, partition, before.offsets[partition] + 1, mark))
         return writes
@@ -179,9 +180,12 @@ class Marks:
             for partition, offset in state.offsets.items():
                 times, digest = lowest.setdefault(partition, {}), histories.digest
                 filled, begin = int(marks["lowest"][partition]), int(marks["begin"][partition])
+                counts = counted.setdefault(partition, {})
                 if filled == NOT_BEGUN and offset == begin:
                     times.pop(digest, None)
-                    counted.get(partition, {}).pop(digest, None)
+                    counts.pop(digest, None)
+                elif filled == NOT_BEGUN and digest not in times and marks["counted"][partition]:
+                    counts.setdefault(digest, int(marks["counted"][partition]))
                 elif filled not in (NOT_BEGUN, UNKNOWN):
                     times[digest] = max(filled, times.get(digest, filled))
         return replace(
@@ -204,7 +208,8 @@ class MarkedReads:
         store: Online store.
         marks: Marks of the histories.
         alignment: Comparison of events with the marks.
-        batch: Events of the micro-batch.
+        records: Records of the N events of the micro-batch.
+        until: int64[N], as of `Enriching`.
         offsets: Offset of the next record of each partition that the worker reads.
         labels: Feed of the labels topic; None without one.
     """
@@ -214,14 +219,16 @@ class MarkedReads:
         store: OnlineStore,
         marks: Marks,
         alignment: Alignment,
-        batch: EventBatch,
+        records: Records,
+        until: Longs,
         offsets: Mapping[int, int],
         labels: LabelFeed | None,
     ) -> None:
         self._store = store
         self._marks = marks
         self._alignment = alignment
-        self._batch = batch
+        self._records = records
+        self._until = until
         self._offsets = offsets
         self._labels = labels
 
@@ -233,24 +240,23 @@ class MarkedReads:
             NotAlignedError: Some events cannot be scored yet.
             DeliveryFatalError: The labels topic was deleted and created again.
         """
-        # Marks that were read before the labels: those behind them may stand for newer ones.
-        applied = self._marks.labels
-        read = self._read(keys, hashes)
-        records, times = self._batch.records, self._batch.event_time
-        labels = self._labels if len(times) else None
-        if labels is not None and not labels.are_applied(applied):
-            if not labels.are_applied(self._marks.labels):
-                raise NotAlignedError(
-                    wait_for_labels(labels.entities[0], times, records.partitions, records.offsets)
-                )
-            read = self._read(keys, hashes)
-        waits = self._alignment.waits(self._marks.read, times, records.partitions, records.offsets)
-        if waits:
-            raise NotAlignedError(waits)
-        return read
+        marks = self._marks
+        while True:
+            # Others may write between the histories or labels and the marks behind them. So loss
+            # shows in the marks behind them, and completeness in those from before as well.
+            before = marks.read, marks.labels
+            read = self._store.read_all(keys, hashes, marks.keys)
+            marks.take(read)
+            marks.require(self._offsets)
+            if waits := self._waits(marks.read, marks.labels):
+                raise NotAlignedError(waits)
+            if not self._waits(*before):
+                return read
 
-    def _read(self, keys: Sequence[Keys], hashes: Sequence[Hashes]) -> ReadResult:
-        read = self._store.read_all(keys, hashes, self._marks.keys)
-        self._marks.take(read)
-        self._marks.require(self._offsets)
-        return read
+    def _waits(self, marks: Sequence[npt.NDArray[Any]], of_labels: Longs) -> dict[int, Wait]:
+        """First event of each partition that cannot be scored yet, by these marks."""
+        events = self._until, self._records.partitions, self._records.offsets
+        labels = self._labels
+        if labels is not None and len(self._until) and not labels.are_applied(of_labels):
+            return wait_for_labels(labels.entities[0], *events)
+        return self._alignment.waits(marks, *events)

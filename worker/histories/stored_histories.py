@@ -11,13 +11,14 @@ from typing import Protocol
 import numpy as np
 import structlog
 
+from base.arrays import Longs
 from base.errors import ConfigurationError, DependencyUnavailableError, StoreAwayError
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.protocol import MarkWrite, OnlineStore, StoreReads, Writes
 from features.windows.plan import WindowPlan
-from schemas.batch import EventBatch
+from schemas.batch import Records
 from worker.consume.topics import InputTopic
 from worker.fill.fill import Progress
 from worker.fill.source import LogSource
@@ -173,25 +174,49 @@ class Histories(Protocol):
         """The state of the log, with what is known of the partitions that other workers read."""
         ...
 
-    def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
+    def checked(
+        self, store: OnlineStore, records: Records, until: Longs, log: LogState
+    ) -> StoreReads:
         """Reads of a micro-batch that notice lost members, and events that have to wait.
 
         Args:
             store: Online store.
-            batch: Events of the micro-batch.
-            log: State of the log before it.
+            records: Records of the N events of the micro-batch.
+            until: int64[N], as of `Enriching`.
+            log: State of the log before them.
         """
         ...
 
-    def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:
-        """Read the marks of other partitions again; return the events that still have to wait.
-
-        Records behind waiting events are applied to the histories as far as others may wait for
-        them.
+    def require(self, log: LogState) -> None:
+        """Look for lost members without reading histories; no micro-batch may be in flight.
 
         Args:
-            waits: Waiting events.
-            log: State of the log before them.
+            log: State of the log before the next micro-batch.
+
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+            HistoriesLostError: Members before that are missing.
+        """
+        ...
+
+    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
+        """Read the marks of other partitions again; return the events that still have to wait.
+
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+        """
+        ...
+
+    def lagging(self, waits: Mapping[int, Wait]) -> Sequence[int]:
+        """Find the waiting partitions whose records others may wait for, as of the last read."""
+        ...
+
+    def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
+        """Apply the next records of waiting partitions. No micro-batch may be in flight.
+
+        Args:
+            partitions: Waiting partitions.
+            log: State of the log before their waiting events.
 
         Raises:
             DependencyUnavailableError: The store or the registry does not answer.
@@ -250,17 +275,23 @@ class NoHistories:
     def checked(
         self,
         store: OnlineStore,
-        batch: EventBatch,  # noqa: ARG002 - see Histories
+        records: Records,  # noqa: ARG002 - see Histories
+        until: Longs,  # noqa: ARG002
         log: LogState,  # noqa: ARG002
     ) -> StoreReads:
         return store
 
-    def still_waiting(
-        self,
-        waits: Mapping[int, Wait],  # noqa: ARG002 - see Histories
-        log: LogState,  # noqa: ARG002
-    ) -> Mapping[int, Wait]:
+    def require(self, log: LogState) -> None:
+        pass
+
+    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:  # noqa: ARG002 - see Histories
         return {}
+
+    def lagging(self, waits: Mapping[int, Wait]) -> Sequence[int]:  # noqa: ARG002 - see Histories
+        return ()
+
+    def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -311,6 +342,7 @@ class StoredHistories:
         self._watchdog = watchdog
         self._alignment = Alignment(plan, source.bounds)
         self._source = source
+        self._ahead = Ahead(source)
         self._fills = fills
         self._labels = labels
         self._written = threading.Event()
@@ -325,7 +357,6 @@ class StoredHistories:
             of_labels = self._labels.open(namespace, marks.keys, expire_ms)
             marks = Marks(self._plan, namespace, of_labels)
         self._target = HistoryTarget(self._store, self._plan, namespace, marks, expire_ms)
-        self._ahead = Ahead(self._target, self._source)
 
     def namespace(self) -> Namespace:
         return self._location.namespace
@@ -333,41 +364,53 @@ class StoredHistories:
     def restore(self, log: LogState) -> Generator[Progress, None, LogState]:
         self._refuse_new(log.offsets)
         self._ahead.close()
-        self._target.read_marks()
-        if self._target.marks.missing(log.offsets):
-            # The record of the state may be lost as well, or another worker has begun a new one.
+        # Until marks are those of the present record: with the histories the store may have lost
+        # it, also after it was read here, and another worker has written a new one.
+        while True:
             self.open(self._topic)
             self._target.read_marks()
-            if not self._fills:
-                self._begin(log.offsets)
-            elif self._target.marks.missing(log.offsets):
+            if not self._target.marks.missing(log.offsets):
+                return self._target.marks.reaching(log)
+            if self._fills:
                 restoring = Restoring(self._target, self._source, log)
                 yield from restoring.run()
                 log = restoring.state
-            self._target.read_marks()
-        return self._target.marks.reaching(log)
+            else:
+                self._begin(log.offsets)
 
     def known(self, log: LogState) -> LogState:
         return replace(log, elsewhere=self._target.marks.scored_elsewhere(log.offsets))
 
-    def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
-        marks = self._target.marks
-        return MarkedReads(store, marks, self._alignment, batch, log.offsets, self._labels)
+    def checked(
+        self, store: OnlineStore, records: Records, until: Longs, log: LogState
+    ) -> StoreReads:
+        marks, alignment = self._target.marks, self._alignment
+        return MarkedReads(store, marks, alignment, records, until, log.offsets, self._labels)
 
-    def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:
+    def require(self, log: LogState) -> None:
+        self._target.read_marks()
+        self._target.marks.require(log.offsets)
+
+    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
         self._target.read_marks()
         marks = self._target.marks
-        events = (
+        if self._labels is not None and not self._labels.are_applied(marks.labels):
+            return waits
+        return self._alignment.waits(
+            marks.read,
             np.array([wait.time for wait in waits.values()], np.int64),
             np.array([*waits], np.int32),
             np.array([wait.offset for wait in waits.values()], np.int64),
         )
-        if self._labels is not None and not self._labels.are_applied(marks.labels):
-            return waits
-        still = self._alignment.waits(marks.read, *events)
-        for partition in self._alignment.lagging(marks.read, still):
-            self._ahead.apply(partition, log)
-        return still
+
+    def lagging(self, waits: Mapping[int, Wait]) -> Sequence[int]:
+        others = {p: wait for p, wait in waits.items() if wait.behind is not None}
+        return self._alignment.lagging(self._target.marks.read, others)
+
+    def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
+        self.require(log)
+        for partition in partitions:
+            self._ahead.apply(self._target, partition, log)
 
     def close(self) -> None:
         if self._labels is not None:
@@ -411,8 +454,6 @@ class StoredHistories:
 
     def _begin(self, offsets: Mapping[int, int]) -> None:
         begun = self._target.marks.missing(offsets)
-        if not begun:
-            return
         log.warning(
             "histories_begin",
             state=self._location.namespace.state,
@@ -427,10 +468,7 @@ class StoredHistories:
         started = time.perf_counter()
         try:
             with self._watchdog.guard("write_histories"):
-                if members:
-                    self._store.append(members.appends, members.compactions, expire_ms)
-                # After the answer to all appends: a mark stands for members that are there.
-                self._store.write_marks(writes.marks, expire_ms)
+                self._store.append(members.appends, members.compactions, expire_ms, writes.marks)
         except DependencyUnavailableError as error:
             raise StoreAwayError(str(error)) from error
         metrics.stage_seconds.labels("write").observe(time.perf_counter() - started)

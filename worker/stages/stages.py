@@ -183,7 +183,8 @@ class Enrich:
         known = self.histories.known(log)
         enriching = Enriching(self.feature_set, batch, known, self.histories.namespace())
         self.histories.await_written()
-        return enriching.read(self.histories.checked(self.store, batch, log)).finish()
+        reads = self.histories.checked(self.store, batch.records, enriching.until, log)
+        return enriching.read(reads).finish()
 
     def coverage(self, enriched: Enriched) -> dict[str, float]:
         """Share of each entity's longest window that its histories reach back, 0 to 1."""

@@ -56,7 +56,7 @@ def test_check_says_what_holds() -> None:
         "KM_FROM_HOME, KM_FROM_LAST: identical results for rows one by one, together and in any order",
         "12 windows by card, over up to 5,000 events of the last 30d",
         "2 windows by merchant, over up to 5,000 events of the last 38d",
-        "MERCHANT_FRAUD_SHARE_30D: aligned: exact; needs an input topic with one partition",
+        "MERCHANT_FRAUD_SHARE_30D: aligned: exact; an event waits until all partitions are read that far",
         "MERCHANT_COUNT_1H: best_effort: include what the store holds of other partitions",
         "AGE, HOME_LAT, HOME_LONG, KM_FROM_HOME, MERCHANT_COUNT_1H: cannot be recomputed from the topic",
     ):

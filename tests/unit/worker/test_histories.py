@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from base.errors import (
@@ -39,7 +38,7 @@ from features.values.hash64 import KEY_BYTES
 from features.values.keys import Keys
 from features.windows.plan import WindowPlan
 from features.windows.window import Across, Aggregate, HistoryRules, Window
-from schemas.batch import EventBatch, Records
+from schemas.batch import Records
 from tests.support.checkpoints import Guards
 from worker.consume.topics import InputTopic, retention_of
 from worker.histories import Histories, HistoryWrites, NoHistories, StoredHistories
@@ -58,13 +57,7 @@ RECORD = record_key("cards", "fraud")
 TOPIC = InputTopic("payments", "id-1", 3, 604_800_000)
 COMPACTION = Compaction(b"h:2", b"long prefix", b"kept")
 NO_SOURCE: Any = SimpleNamespace(bounds=None)
-NO_EVENTS = EventBatch(
-    Records("payments", [], [], *np.empty((3, 0), np.int64)),
-    {},
-    pa.array([], pa.string()),
-    np.empty(0, np.int64),
-    None,
-)
+NO_EVENTS = Records("payments", [], [], *np.empty((3, 0), np.int64)), np.empty(0, np.int64)
 PLAN = WindowPlan(
     [Window("n", Aggregate.COUNT, "card", DAY, 0, None, None, True, Across.OWN, 0.0, frozenset())],
     HistoryRules(0, DAY, 1_000, 3, None),
@@ -127,7 +120,7 @@ def log_at(offsets: Mapping[int, int], time: int = DAY) -> LogState:
 
 def read_at(histories: StoredHistories, store: OnlineStore, log: LogState) -> None:
     """Read for a micro-batch without events."""
-    histories.checked(store, NO_EVENTS, log).read_all([])
+    histories.checked(store, *NO_EVENTS, log).read_all([])
 
 
 def announced(histories: StoredHistories, writes: Writes, begin: int, end: int) -> HistoryWrites:
@@ -243,7 +236,7 @@ def test_without_windows_there_is_nothing_to_find_or_to_wait_for() -> None:
     histories, store, log = NoHistories(), MemoryStore(), log_at({99: 0})
     histories.open(TOPIC)
     assert restore(histories, log) is log
-    assert histories.checked(store, NO_EVENTS, log) is store
+    assert histories.checked(store, *NO_EVENTS, log) is store
     histories.write(histories.announce(WRITES, log, log, {99: 1}))
     histories.await_written()
     assert histories.namespace() is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from base.times import DAY
@@ -14,9 +13,9 @@ from features.store.memory import MemoryStore
 from features.store.protocol import MarkWrite
 from features.windows.plan import WindowPlan
 from features.windows.window import Across, Aggregate, HistoryRules, Window
-from schemas.batch import EventBatch, Records
+from schemas.batch import Records
 from tests.support.checkpoints import Guards
-from tests.unit.worker.test_histories import NAMESPACE, NO_EVENTS, NO_SOURCE, TOPIC, log_at, restore
+from tests.unit.worker.test_histories import NAMESPACE, NO_SOURCE, TOPIC, log_at, restore
 from worker.histories import NotAlignedError, StoredHistories, Wait
 from worker.histories.stored_histories import StateLocation
 
@@ -107,20 +106,16 @@ def opened(store: MemoryStore, feed: Feed) -> StoredHistories:
     return histories
 
 
-EVENTS = EventBatch(
-    Records(
-        "payments",
-        [None] * 4,
-        [None] * 4,
-        np.array([1, 0, 1, 0], np.int32),
-        np.array([7, 3, 8, 4]),
-        np.zeros(4, np.int64),
-    ),
-    {},
-    pa.array(["a", "b", "c", "d"]),
-    np.array([70, 30, 80, 40]),
-    None,
+RECORDS = Records(
+    "payments",
+    [None] * 4,
+    [None] * 4,
+    np.array([1, 0, 1, 0], np.int32),
+    np.array([7, 3, 8, 4]),
+    np.zeros(4, np.int64),
 )
+UNTIL = np.array([70, 30, 80, 40])
+LOG = log_at({0: 0, 1: 0})
 WAITS = {0: Wait(3, 30, "card", None), 1: Wait(7, 70, "card", None)}
 
 
@@ -129,13 +124,14 @@ def test_the_first_event_of_each_partition_waits_until_labels_are_applied() -> N
     apply_labels(store, 4)
     histories = opened(store, feed)
     with pytest.raises(NotAlignedError) as waiting:
-        histories.checked(store, EVENTS, log_at({0: 0, 1: 0})).read_all([])
+        histories.checked(store, RECORDS, UNTIL, LOG).read_all([])
     assert waiting.value.waits == WAITS
-    assert histories.still_waiting(WAITS, log_at({0: 0, 1: 0})) == WAITS
+    assert histories.still_waiting(WAITS) == WAITS
+    assert histories.lagging(WAITS) == []
     apply_labels(store, 5)
-    assert histories.still_waiting(WAITS, log_at({0: 0, 1: 0})) == {}
+    assert histories.still_waiting(WAITS) == {}
     before = store.reads
-    histories.checked(store, EVENTS, log_at({0: 0, 1: 0})).read_all([])
+    histories.checked(store, RECORDS, UNTIL, LOG).read_all([])
     assert store.reads == before + 1
 
 
@@ -145,15 +141,16 @@ def test_labels_are_read_again_where_only_the_marks_behind_them_say_that_they_ar
     histories = opened(store, feed)
     store.advance, before = 5, store.reads
     feed.judged.clear()
-    histories.checked(store, EVENTS, log_at({0: 0, 1: 0})).read_all([])
-    assert feed.judged == [[5], [6]]
+    histories.checked(store, RECORDS, UNTIL, LOG).read_all([])
+    assert feed.judged == [[6], [5], [6], [6]]
     assert store.reads == before + 2
 
 
 def test_a_micro_batch_without_events_waits_for_nothing() -> None:
     store, feed = Store(), Feed()
     histories = opened(store, feed)
-    histories.checked(store, NO_EVENTS, log_at({0: 0, 1: 0})).read_all([])
+    none = RECORDS.take(np.empty(0, np.intp))
+    histories.checked(store, none, UNTIL[:0], LOG).read_all([])
     assert feed.judged == []
 
 
