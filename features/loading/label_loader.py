@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from features.definition import FeatureSet
 from features.history.labels import LABEL, LabelBatch, label_appends
 from features.history.namespace import Namespace
 from features.loading.label_rows import LabelRows, whole_labels
-from features.store.protocol import OnlineStore
+from features.store.protocol import MarkWrite, OnlineStore
 from schemas.batch import Refusal, refusals
 
 _SHOWN = 5
@@ -72,8 +72,13 @@ class LabelLoader:
         self.loaded.frauds += int(whole.labels.fraud.sum())
         self.add(whole.labels)
 
-    def add(self, labels: LabelBatch) -> None:
-        """Add complete labels to the store; errors are those of `load`."""
+    def add(self, labels: LabelBatch, marks: Sequence[MarkWrite] = ()) -> None:
+        """Add complete labels to the store, and the marks behind them.
+
+        Raises:
+            DependencyUnavailableError: As by `load`.
+            HistoriesLostError: As by `OnlineStore.append`.
+        """
         appends = label_appends(labels, self._feature_set.labelled_entities, self._namespace)
         stored = self._store.read([key for key, _ in appends])
         new = [
@@ -82,7 +87,7 @@ class LabelLoader:
             if (added := _new_labels(given, value))
         ]
         self.loaded.added += sum(len(added) for _, added in new) // LABEL.itemsize
-        self._store.append(new, (), self._expire_ms)
+        self._store.append(new, (), self._expire_ms, marks)
 
 
 def _new_labels(labels: bytes, stored: bytes | None) -> bytes:

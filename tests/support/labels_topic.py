@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from features.history.labels import LABEL
 from features.history.marks import read_marks
 from features.history.namespace import Namespace
 from features.store.memory import MemoryStore
-from features.store.protocol import Compaction
+from features.store.protocol import Compaction, MarkWrite
 from features.values.hash64 import KEY_BYTES
 from tests.support.fakes import Clock, FakeConsumer, FakeMessage
 from tests.support.transactions import SET, handbook
@@ -125,10 +125,11 @@ class LabelStore(MemoryStore):
         appends: Collection[tuple[bytes, bytes]],
         compactions: Collection[Compaction] = (),
         expire_ms: int | None = None,
+        marks: Sequence[MarkWrite] = (),
     ) -> None:
         items = list(appends)
         if not self.failing:
-            super().append(items, compactions, expire_ms)
+            super().append(items, compactions, expire_ms, marks)
             return
         self.failing -= 1
         super().append(items[: len(items) // 2], compactions, expire_ms)
@@ -150,7 +151,7 @@ class LabelStore(MemoryStore):
     def label_ends(self) -> list[int]:
         """Offset up to which each partition is applied; -1 without a mark."""
         (value,) = self.read([TARGET.marks_key])
-        return (read_marks(value, 2)["reached"] - 1).tolist()
+        return [int(reached) - 1 for reached in read_marks(value, 2)["reached"]]
 
 
 class LabelsTopic:

@@ -187,8 +187,6 @@ class LabelApplier:
     ) -> None:
         labels, refused = self._labels(records)
         loader = LabelLoader(self._feature_set, self._store, target.namespace, target.expire_ms)
-        loader.add(labels)
-        # After the answer to all appends: a mark stands for labels that are there.
         marks = [
             MarkWrite(
                 target.marks_key,
@@ -199,8 +197,7 @@ class LabelApplier:
             for partition, end in behind.items()
             if end > self._at[partition]
         ]
-        if marks:
-            self._store.write_marks(marks, target.expire_ms)
+        loader.add(labels, marks)
         self._at.update(behind)
         metrics.labels.inc(len(labels))
         metrics.late_labels.inc(self._count_late(labels, held.scored))

@@ -207,7 +207,11 @@ def test_another_error_ends_the_thread_and_the_worker(topic: LabelsTopic, error:
 
 def test_a_second_opening_gives_the_thread_another_target(topic: LabelsTopic) -> None:
     again = threading.Event()
-    applier = Applier(lambda: None, lambda: again.wait(PATIENCE_S) and None)
+
+    def await_the_other() -> None:
+        assert again.wait(PATIENCE_S)
+
+    applier = Applier(lambda: None, await_the_other)
     started = Started(applier, topic)
     topic.admin.topic_id = "labels-2"
     key = started.feed.open(NAMESPACE, [b"others"], None)
