@@ -1,4 +1,4 @@
-"""Partitions whose next event waits until others are applied to the histories."""
+"""Partitions whose next event waits until others, or labels, are applied to the store."""
 
 from __future__ import annotations
 
@@ -135,8 +135,7 @@ class Aligner:
         late = {p: self.waits[p] for p in waited if waited[p] > self._wait_s}
         if late:
             reasons = [
-                f"partition {p} waits at offset {wait.offset} until partition {wait.behind} is "
-                f"applied further (windows of {wait.entity})"
+                f"partition {p} waits at offset {wait.offset} until {wait.reason}"
                 for p, wait in late.items()
             ]
             self._health.unready(_SUBJECT, "; ".join(reasons))
@@ -147,6 +146,7 @@ class Aligner:
                 "partition_waits",
                 partition=partition,
                 **late[partition]._asdict(),
-                remedy="see which worker reads the other partition, and its log",
+                until=late[partition].reason,
+                remedy="see which worker reads the other partition or the labels topic, and its log",
             )
         self._reported = frozenset(late)

@@ -43,6 +43,7 @@ from worker.kafka import (
     make_producer,
     make_transactional_producer,
 )
+from worker.labels import LabelFeed, make_label_feed
 from worker.loop import Loop, Waits
 from worker.process.garbage import frozen_start
 from worker.process.health import Health, HealthServer
@@ -225,6 +226,9 @@ def _make_loop(
     def before_change() -> None:
         loop.before_change()
 
+    def on_failure(error: Exception) -> None:
+        loop.fail(error)
+
     topics = _make_topics(settings, health, stack)
     consumer = make_consumer(settings.kafka, on_error)
     poller = Poller(
@@ -235,7 +239,11 @@ def _make_loop(
         needs_log_state=bool(pipeline.feature_set.histories.windows),
     )
     decoder = pipeline.decoder()
-    histories = _make_histories(pipeline, decoder, store, watchdog, poller)
+    labels = None
+    if settings.kafka.labels_topic is not None and pipeline.feature_set.labelled_entities:
+        admin = stack.enter_context(make_admin(settings.kafka))
+        labels = make_label_feed(settings, pipeline.feature_set, store, admin, health, on_failure)
+    histories = _make_histories(pipeline, decoder, store, watchdog, poller, labels)
     stages = make_stages(pipeline, decoder, store, prefix, limits, histories=histories)
     reloader = Reloader(settings, pipeline.feature_set, stages, pipeline.fingerprints)
     loop = Loop(
@@ -300,6 +308,7 @@ def _make_histories(
     store: OnlineStore,
     watchdog: Watchdog,
     poller: Poller,
+    labels: LabelFeed | None,
 ) -> Histories:
     if not pipeline.feature_set.histories.windows:
         return NoHistories()
@@ -320,6 +329,7 @@ def _make_histories(
         watchdog,
         source,
         fills=pipeline.settings.fill.wait,
+        labels=labels,
     )
 
 

@@ -133,6 +133,7 @@ class Loop:
         # need it for the next one.
         self._log_state = LogState()
         self._stopping = False
+        self._failure: Exception | None = None
         self._outages = Outages(
             health, delivery.brokers, waits.refusal_limit_s, lambda: self._stopping, clock
         )
@@ -147,6 +148,11 @@ class Loop:
 
     def stop(self) -> None:
         """Ask the loop to drain; safe in a signal handler."""
+        self._stopping = True
+
+    def fail(self, error: Exception) -> None:
+        """Ask the loop to drain and then to raise an error; safe in any thread."""
+        self._failure = error
         self._stopping = True
 
     def on_client_error(self, error: KafkaError) -> None:
@@ -170,6 +176,7 @@ class Loop:
 
         Raises:
             DeliveryFatalError: A new process has to take over.
+            Exception: The error of `fail`.
         """
         self._open()
         try:
@@ -180,6 +187,8 @@ class Loop:
                 self._turn()
             self._health.draining()
             self._settle()
+            if self._failure is not None:
+                raise self._failure
         except TopicReplacedError:
             self._poller.commit_old_topic_id(self._rebalance_wait_s)
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Self
@@ -82,6 +82,17 @@ class Namespace:
         """Prefix of the keys of an entity's labels, the same for any topic and layout."""
         digest = _digest(LABEL_LAYOUT, fingerprint(self.key))
         return f"fw:{self.feature_set}:{self.state}:labels:{entity}:{digest}:".encode()
+
+    def label_marks_key(self, topic_id: str, entities: Iterable[str]) -> bytes:
+        """Key of the marks of a labels topic.
+
+        Args:
+            topic_id: Kafka's id of the labels topic.
+            entities: Entities whose labels are stored.
+        """
+        own = LABEL_LAYOUT, fingerprint(self.key), topic_id
+        digest = _digest(*own, *sorted(entities))
+        return f"fw:{self.feature_set}:{self.state}:marks:labels:{digest}".encode()
 
 
 @lru_cache(1024)

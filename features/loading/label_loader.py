@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from features.definition import FeatureSet
-from features.history.labels import LABEL, label_appends
+from features.history.labels import LABEL, LabelBatch, label_appends
 from features.history.namespace import Namespace
 from features.loading.label_rows import LabelRows, whole_labels
-from features.store.protocol import OnlineStore
+from features.store.protocol import MarkWrite, OnlineStore
 from schemas.batch import Refusal, refusals
 
 _SHOWN = 5
@@ -70,15 +70,24 @@ class LabelLoader:
         self.loaded.refuse([*refused, *incomplete])
         self.loaded.labels += len(rows) - len(whole.errors)
         self.loaded.frauds += int(whole.labels.fraud.sum())
-        appends = label_appends(whole.labels, self._feature_set.labelled_entities, self._namespace)
+        self.add(whole.labels)
+
+    def add(self, labels: LabelBatch, marks: Sequence[MarkWrite] = ()) -> None:
+        """Add complete labels to the store, and the marks behind them.
+
+        Raises:
+            DependencyUnavailableError: As by `load`.
+            HistoriesLostError: As by `OnlineStore.append`.
+        """
+        appends = label_appends(labels, self._feature_set.labelled_entities, self._namespace)
         stored = self._store.read([key for key, _ in appends])
         new = [
             (key, added)
-            for (key, labels), value in zip(appends, stored, strict=True)
-            if (added := _new_labels(labels, value))
+            for (key, given), value in zip(appends, stored, strict=True)
+            if (added := _new_labels(given, value))
         ]
         self.loaded.added += sum(len(added) for _, added in new) // LABEL.itemsize
-        self._store.append(new, (), self._expire_ms)
+        self._store.append(new, (), self._expire_ms, marks)
 
 
 def _new_labels(labels: bytes, stored: bytes | None) -> bytes:

@@ -3,9 +3,10 @@
     .venv/bin/python tests/commands/skew.py --faults 20 --seed 7
     .venv/bin/python tests/commands/skew.py --without alignment
 
-The Handbook's stream of card transactions on four partitions, two workers and a third that comes
-and goes. Workers are killed and frozen past their session timeout, the store is flushed, evicts
-keys and is restarted, the broker is restarted. The seed determines the faults and their order.
+The Handbook's stream of card transactions on four partitions, two workers and a third that
+comes and goes. The labels of all of them are in the labels topic before the first is scored. Workers are
+killed and frozen past their session timeout, the store is flushed, evicts keys and is restarted, the
+broker is restarted. The seed determines the faults and their order.
 
 With ``--without`` the workers lack one of the guards that make features exact, and the run has to
 find it out: by a mismatch, or as it does not end. ``--without all`` does so for each guard, and first

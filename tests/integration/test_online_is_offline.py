@@ -25,6 +25,7 @@ from features.tables.event_records import EventRecordReader
 from models.bundle import write_bundle
 from models.training.fit import fit
 from tests.conftest import MakeTopic, SharedKafka
+from tests.support.transactions import labels_of
 from tests.support.worker_process import read_until, worker
 from worker.schema_sources import framed, score_schema
 
@@ -32,7 +33,6 @@ HANDBOOK = Path(__file__).parents[2] / "examples" / "handbook"
 # All windows are full after 37 days. The whole stream: DAYS=183 CUSTOMERS=5000.
 DAYS = int(os.environ.get("DAYS", "45"))
 CUSTOMERS = int(os.environ.get("CUSTOMERS", "2000"))
-DELAY = timedelta(days=7)
 
 
 @pytest.mark.timeout(1200)
@@ -63,7 +63,7 @@ def test_online_is_offline(
     pipeline = tmp_path / "pipeline"
     _write_bundle(tmp_path / "model", feature_set, built, table["label"].to_numpy())
     _write_pipeline(pipeline, tmp_path / "model", kafka.bootstrap, redis_url, topics)
-    pq.write_table(_labels(events), tmp_path / "labels.parquet")
+    pq.write_table(labels_of(events), tmp_path / "labels.parquet")
     _run("features", "load-labels", tmp_path / "labels.parquet", "--pipeline", pipeline)
     _play(kafka.bootstrap, topics["input_topic"], feature_set, tmp_path / "events.parquet")
 
@@ -96,20 +96,6 @@ def _first_days(source: Path, path: Path) -> pa.Table:
     events = table.filter(chosen)
     pq.write_table(events, path)
     return events
-
-
-def _labels(events: pa.Table) -> pa.Table:
-    """A label for every event, known a week later."""
-    return pa.table(
-        {
-            "event_id": events["TRANSACTION_ID"].cast(pa.string()),
-            "event_time": events["TX_DATETIME"],
-            "customer_id": events["CUSTOMER_ID"].cast(pa.string()),
-            "terminal_id": events["TERMINAL_ID"].cast(pa.string()),
-            "fraud": pc.equal(events["TX_FRAUD"], 1),
-            "label_time": pc.add(events["TX_DATETIME"], pa.scalar(DELAY)),
-        }
-    )
 
 
 def _write_bundle(

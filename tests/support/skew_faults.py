@@ -96,6 +96,7 @@ class Faults:
         shares = len(self._schedule) + 1
         bounds = [self._rig.rows * number // shares for number in range(shares + 1)]
         try:
+            self._rig.label(self._rig.rows)
             self._rig.play(bounds[1])
             for name in ("one", "two"):
                 self.fleet.join(name)

@@ -13,6 +13,7 @@ import fastavro
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 from confluent_kafka import Consumer, KafkaException, Producer
@@ -24,6 +25,7 @@ from models.bundle import write_bundle
 from models.training.fit import fit
 from tests.oracles.topics import await_ended_transactions, read_to_end
 from tests.support.rig import ROOT, SESSION_TIMEOUT_S
+from tests.support.transactions import labels_of
 from tools.embedded.process import LOOPBACK
 from tools.embedded.topic_admin import committed_offsets, create_topics
 from worker.schema_sources import framed, score_schema
@@ -42,13 +44,14 @@ SHOWN = 10
 
 
 class SkewRig:
-    """A pipeline on the Handbook's features without labels, over several partitions.
+    """A pipeline on the Handbook's features, over several partitions of events and of labels.
 
     The events are those of some of the Handbook's customers in all its 183 days, and its terminals
     are merged to as many as keep their rate: so few events have windows of 30 days as all have. A
     few events come up to three hours late. A few ids come a second time, within or beyond the time
     in which they count as duplicates, half of them for another customer, who may be in another
     partition. Two events, of different partitions, are of a far future.
+    Each event has a label a week later.
 
     Args:
         folder: Folder to create the pipeline in; its name is that of the group and the topics.
@@ -69,7 +72,12 @@ class SkewRig:
         self.bootstrap, self._redis_url = servers
         folder.mkdir(parents=True)
         name = folder.name
-        self.topics = {"input": name, "output": f"{name}.scores", "dead_letter": f"{name}.dead"}
+        self.topics = {
+            "input": name,
+            "output": f"{name}.scores",
+            "dead_letter": f"{name}.dead",
+            "labels": f"{name}.labels",
+        }
         create_topics(
             self.bootstrap,
             {t: 1 if r == "dead_letter" else PARTITIONS for r, t in self.topics.items()},
@@ -78,6 +86,8 @@ class SkewRig:
         table = _disturbed(_thinned(pq.read_table(source), events, seed), seed)
         pq.write_table(table, self._events)
         self.rows = table.num_rows
+        self._labels = labels_of(table).sort_by("label_time")
+        self._labelled = 0
         self._write_features()
         self.feature_set = load_feature_set(folder / "features.yaml")
         self._build()
@@ -112,6 +122,22 @@ class SkewRig:
         if producer.flush(120):
             raise TimeoutError("events are not written within 120 s")
         self.sent = max(self.sent, end)
+
+    def label(self, end: int) -> int:
+        """Send the labels that the events in [0, end) may see and that were not sent before.
+
+        Returns:
+            Number of labels that were sent so far.
+        """
+        times = pq.read_table(self._events, columns=["TX_DATETIME"])["TX_DATETIME"]
+        latest = times.slice(0, end).cast(self._labels["label_time"].type)
+        seen = pc.sum(pc.less_equal(self._labels["label_time"], pc.max(latest))).as_py()
+        if seen > self._labelled:
+            file = self.folder / "labels.parquet"
+            pq.write_table(self._labels.slice(self._labelled, seen - self._labelled), file)
+            _run("labels", "send", file, "--pipeline", self.folder)
+            self._labelled = seen
+        return self._labelled
 
     def lag(self) -> int:
         """Number of offsets of the input topic that are not committed yet; -1 without an answer."""
@@ -204,17 +230,15 @@ class SkewRig:
     def _write_features(self) -> None:
         document = yaml.safe_load((HANDBOOK / "features.yaml").read_text())
         document["events"]["schema"] = str(ROOT / "schemas" / "transaction.avsc")
-        document["features"] = [
-            one for one in document["features"] if one.get("window") != "fraud_share"
-        ]
         (self.folder / "features.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
 
     def _build(self) -> None:
         words = ["features", "build", "--set", self.folder / "features.yaml"]
         words += ["--events", self._events, "--out", self.folder / "table.parquet"]
         words += ["--partition-by", "customer_id", "--partitions", PARTITIONS, "--allow-late"]
-        command = [sys.executable, "-m", "tools", *map(str, words)]
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        labels = self.folder / "all-labels.parquet"
+        pq.write_table(self._labels, labels)
+        _run(*words, "--labels", labels)
 
     def _write_model(self) -> None:
         table = pq.read_table(self.folder / "table.parquet").slice(0, 20_000)
@@ -261,6 +285,12 @@ def _thinned(table: pa.Table, events: int, seed: int) -> pa.Table:
     at = kept["TERMINAL_ID"].to_numpy() % merged
     index = kept.column_names.index("TERMINAL_ID")
     return kept.set_column(index, "TERMINAL_ID", pa.array(at.astype(np.int32)))
+
+
+def _run(*words: object) -> None:
+    """Run a command of ``fraud-worker``."""
+    command = [sys.executable, "-m", "tools", *map(str, words)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def _disturbed(table: pa.Table, seed: int) -> pa.Table:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.compute.bind import bind
@@ -24,6 +26,7 @@ SET = Path(__file__).parents[2] / "examples" / "handbook" / "features.yaml"
 START_MS = 1_522_540_800_000
 """2018-04-01 UTC."""
 DAY_US = 86_400_000_000
+_LABEL_DELAY = timedelta(days=7)
 
 
 def handbook() -> FeatureSet:
@@ -47,6 +50,20 @@ def transactions(rows: int, seed: int, days: int = 60, lateness_s: int = 7_200) 
             "TERMINAL_ID": pa.array(random.integers(0, 5, rows), pa.int32()),
             "TX_AMOUNT": random.integers(0, 20_000, rows) / 100,
             "TX_FRAUD": pa.array((random.random(rows) < 0.1).astype(np.int8), pa.int8()),
+        }
+    )
+
+
+def labels_of(events: pa.Table) -> pa.Table:
+    """A label for every transaction, known a week later."""
+    return pa.table(
+        {
+            "event_id": events["TRANSACTION_ID"].cast(pa.string()),
+            "event_time": events["TX_DATETIME"],
+            "customer_id": events["CUSTOMER_ID"].cast(pa.string()),
+            "terminal_id": events["TERMINAL_ID"].cast(pa.string()),
+            "fraud": pc.equal(events["TX_FRAUD"], 1),
+            "label_time": pc.add(events["TX_DATETIME"], pa.scalar(_LABEL_DELAY)),
         }
     )
 

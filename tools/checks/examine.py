@@ -18,6 +18,7 @@ from tools.checks.files import Files, read_files
 from tools.checks.finding import Finding, State, all_passed, run_check, skipped
 from worker.app import open_store
 from worker.kafka import captured_errors, make_admin
+from worker.labels import label_group
 from worker.settings import WorkerSettings, require_folder
 
 T = TypeVar("T")
@@ -133,8 +134,11 @@ def _kafka(
     source = (found or {}).get(topics.INPUT)
     if source is not None:
         yield from topics.judge_size(settings.kafka, source)
+    labels = (found or {}).get(topics.LABELS)
+    if labels is not None and feature_set is not None:
+        yield from topics.judge_labels_kept(feature_set, labels)
     yield from _histories(settings, files, source, store_ok=store_ok)
-    yield from _group(admin, settings, cluster, source)
+    yield from _group(admin, settings, files, cluster, source)
     if source is None or feature_set is None:
         why = _NEEDS_INPUT if source is None else _NEEDS_FEATURES
         for check in sample.checks(feature_set):
@@ -183,10 +187,15 @@ def _histories(
 def _group(
     admin: AdminClient,
     settings: WorkerSettings,
+    files: Files,
     cluster: brokers.Cluster,
     source: topics.Topic | None,
 ) -> Iterator[Finding]:
-    yield from run_check(group.GROUP, partial(group.check_group, admin, settings))
+    groups = [settings.kafka.group]
+    if settings.kafka.labels_topic and files.feature_set and files.feature_set.labelled_entities:
+        groups.append(label_group(settings.kafka.group))
+    for name in groups:
+        yield from run_check(group.GROUP, partial(group.check_group, admin, settings, name))
     if source is None:
         yield skipped(group.START, _NEEDS_INPUT)
         yield skipped(group.EXPIRY, _NEEDS_INPUT)

@@ -62,9 +62,9 @@ class GroupState:
     rights: frozenset[str] | None
 
 
-def check_group(admin: AdminClient, settings: WorkerSettings) -> list[Finding]:
-    """Check the group, which exists as soon as it is named. Raises KafkaException."""
-    name, timeout_s = settings.kafka.group, settings.delivery.broker_timeout_s
+def check_group(admin: AdminClient, settings: WorkerSettings, name: str) -> list[Finding]:
+    """Check a group, which exists as soon as it is named. Raises KafkaException."""
+    timeout_s = settings.delivery.broker_timeout_s
 
     def describe() -> Any:
         asked = admin.describe_consumer_groups(

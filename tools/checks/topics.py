@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from features.definition import FeatureSet
 from tools.checks.finding import Finding, failed, ok, pluralize, skipped, warning
 from worker.consume.topics import InputTopic, retention_of
 from worker.kafka import topic_settings, whole_number
@@ -173,6 +174,25 @@ def _labels(topic: Topic) -> Iterator[Finding]:
             "set it to delete: compaction keeps only the last label that was sent for each event, so "
             "histories and training tables made from it lack what was known before a correction, "
             "and an older label that is sent again replaces the correction"
+        )
+        yield warning(LABELS, found, remedy)
+
+
+def judge_labels_kept(feature_set: FeatureSet, topic: Topic) -> Iterator[Finding]:
+    """Compare the retention of the labels topic with the events whose labels windows count."""
+    retention_ms = retention_of(topic.settings)
+    reaches = [plan.reach for plan in feature_set.histories.entities if plan.labelled]
+    if retention_ms is None or not reaches:
+        return
+    needed_ms = (max(reaches) + feature_set.histories.rules.allowed_lateness) // 1000
+    if retention_ms < needed_ms:
+        found = (
+            f"{topic.name}: labels are kept for {days(retention_ms)}, and windows count those of "
+            f"events of the last {days(needed_ms)}"
+        )
+        remedy = (
+            f"raise retention.ms to at least {needed_ms}: when the store has lost labels, the worker "
+            "reads them from the topic again"
         )
         yield warning(LABELS, found, remedy)
 

@@ -36,7 +36,7 @@ The value is framed with a schema id (form 1), or bare with `wire.framing: none`
 _LABELS = """
 ## Labels
 
-Records of `kafka.labels_topic`. `fraud-worker labels send` writes them, and other programs may, too. [Load lookups and labels](../how-to/load-lookups-and-labels.md) says how they are used.
+Records of `kafka.labels_topic`. `fraud-worker labels send` writes them, and other programs may, too. Workers with `fraud_share` windows read them while they run. [Load lookups and labels](../how-to/load-lookups-and-labels.md) says how they are used.
 
 - **Key:** the event id in UTF-8, for Kafka's default partitioner (murmur2). So all labels of an event are in one partition, in the order in which they were sent. With other partitions (more of them, or a producer with another partitioner), the labels of an event may be in several, and label times alone order them.
 - **Value:** framed like events. `labels send` uses form 1, or no framing with `wire.framing: none`. With a registry, the id is that of `label.avsc` under the subject `LABELS_TOPIC-value`. Without one it is `wire.label_schema_id`. Readers without a registry take any id for that of `label.avsc`, except `wire.schema_id`, `wire.score_schema_id` and those of files in `writer-schemas`. New fields will have defaults.
@@ -44,7 +44,7 @@ Records of `kafka.labels_topic`. `fraud-worker labels send` writes them, and oth
 - **Order:** a label is known from its `label_time` on. Of the labels of an event that are known at a time, the one with the latest `label_time` counts; of several with that `label_time`, the last by partition and offset. Labels that were loaded from files come before all of them.
 - **Corrections** are labels with a later `label_time`. A label is never deleted: a record without a value (a tombstone) is refused as `null_value`.
 - **The same label again** changes nothing, as both say the same from the same time on: so readers need no other protection from duplicates. `labels send` writes with an idempotent producer and `acks=all`, without transactions. Readers read committed records only, for programs that do use transactions.
-- **Cleanup policy:** `delete`. A compacted topic keeps only the last record of each event: what was known before a correction is lost, and an older label that was sent again replaces the correction.
+- **Cleanup policy:** `delete`. A compacted topic keeps only the last record of each event: what was known before a correction is lost, and an older label that was sent again replaces the correction. `retention.ms` has to reach as far back as windows count labels: a store that has lost its data is filled from the topic.
 
 """
 _DEAD_LETTERS = f"""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from base.errors import DeliveryFatalError
 
@@ -16,7 +16,7 @@ _UNREADABLE = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZA
 
 
 class GroupMember:
-    """A member of the consumer group, with the partitions that are assigned to it.
+    """A member of a consumer group, with the partitions of one topic that are assigned to it.
 
     Attributes:
         epoch: Counter of assignment changes and rewinds.
@@ -38,6 +38,7 @@ class GroupMember:
         # Start of each assigned partition; None until its first rewind, where reading begins.
         self._starts: dict[int, int | None] = {}
         self._outside_the_group: Any = None
+        self._subscribed = ""
         self.epoch = 0
         self.joined = False
         self.expelled = False
@@ -51,6 +52,7 @@ class GroupMember:
 
     def _join(self, topic: str) -> None:
         self._outside_the_group = self._consumer.consumer_group_metadata()
+        self._subscribed = topic
         self._consumer.subscribe(
             [topic],
             on_assign=self._on_assign,
@@ -68,7 +70,7 @@ class GroupMember:
         # comes after the seek (read in its source, rd_kafka_toppar_handle_Offset; its issue 2256).
         consumer.incremental_assign([])
         self._starts.update(dict.fromkeys(p.partition for p in assigned))
-        log.info("assigned", partitions=self.partitions, epoch=self.epoch)
+        log.info("assigned", topic=self._subscribed, partitions=self.partitions, epoch=self.epoch)
 
     def _on_revoke(self, _consumer: Consumer, revoked: list[TopicPartition]) -> None:
         self._change()
@@ -88,11 +90,43 @@ class GroupMember:
         read = [at for at in gone if self._starts.pop(at.partition, None) is not None]
         # Also without any: without the call the client would unassign all partitions itself.
         self._consumer.incremental_unassign(read)
-        log.info(how, gone=[p.partition for p in gone], partitions=self.partitions)
+        log.info(
+            how,
+            topic=self._subscribed,
+            gone=[p.partition for p in gone],
+            partitions=self.partitions,
+        )
+
+    def _go_to(self, starts: Mapping[int, int]) -> None:
+        """Assign or seek each partition to its start."""
+        new = [
+            TopicPartition(self._subscribed, partition, start)
+            for partition, start in starts.items()
+            if self._starts[partition] is None
+        ]
+        if new:
+            self._consumer.incremental_assign(new)
+            # Noted at once: a seek may fail, and the client assigns no partition twice.
+            self._starts.update((at.partition, at.offset) for at in new)
+        read = {at.partition for at in new}
+        for partition in starts.keys() - read:
+            self._seek(partition, starts[partition])
+
+    def _seek(self, partition: int, start: int) -> None:
+        try:
+            self._consumer.seek(TopicPartition(self._subscribed, partition, start))
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError._STATE:  # noqa: SLF001 - confluent_kafka has no public name for it
+                # This happens after an offset out of range; only a new assignment fixes it.
+                raise DeliveryFatalError(
+                    f"the client no longer reads partition {partition} of {self._subscribed}; "
+                    "restart the worker"
+                ) from error
+            raise
 
     def _note_error(self, error: KafkaError) -> None:
         """Take an error of the consumer. Raises DeliveryFatalError if reading cannot go on."""
-        require_readable(error)
+        require_readable(error, self._subscribed)
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - confluent_kafka has no public name for it
             # Retention has overtaken this worker, or the topic is another one: `rewind` finds out.
             self.rewind_needed = True
@@ -108,7 +142,7 @@ class GroupMember:
             log.error("unable_to_join", reason=self.unable_to_join)
 
 
-def require_readable(error: KafkaError) -> None:
+def require_readable(error: KafkaError, topic: str) -> None:
     """Raise DeliveryFatalError for an error of a consumer after which reading cannot go on."""
     if error.fatal() or error.code() in _UNREADABLE:
-        raise DeliveryFatalError(f"the input topic cannot be read: {error}")
+        raise DeliveryFatalError(f"topic {topic} cannot be read: {error}")

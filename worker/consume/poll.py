@@ -10,7 +10,6 @@ from typing import cast
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from base.errors import DeliveryFatalError
 from features.history.watermarks import LogState
 from worker.consume.group_member import GroupMember
 from worker.consume.micro_batch import Polled, records_of
@@ -167,33 +166,6 @@ class Poller(GroupMember):
         self.log_state = replace(log_state_of(metadata), offsets=starts)
         if starts:
             log.info("reading", starts=starts, epoch=self.epoch)
-
-    def _go_to(self, starts: Mapping[int, int]) -> None:
-        """Assign or seek each partition to its start."""
-        new = [
-            TopicPartition(self.topic, partition, start)
-            for partition, start in starts.items()
-            if self._starts[partition] is None
-        ]
-        if new:
-            self._consumer.incremental_assign(new)
-            # Noted at once: a seek may fail, and the client assigns no partition twice.
-            self._starts.update((at.partition, at.offset) for at in new)
-        read = {at.partition for at in new}
-        for partition in starts.keys() - read:
-            self._seek(partition, starts[partition])
-
-    def _seek(self, partition: int, start: int) -> None:
-        try:
-            self._consumer.seek(TopicPartition(self.topic, partition, start))
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError._STATE:  # noqa: SLF001 - confluent_kafka has no public name for it
-                # This happens after an offset out of range; only a new assignment fixes it.
-                raise DeliveryFatalError(
-                    f"the client no longer reads partition {partition} of {self.topic}; restart "
-                    "the worker"
-                ) from error
-            raise
 
     def commit_old_topic_id(self, deadline_s: float) -> None:
         """Commit the old topic's id, because a new topic has the same name.

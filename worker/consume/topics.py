@@ -67,7 +67,7 @@ def describe_input(kafka: KafkaSettings, timeout_s: float) -> InputTopic:
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise
-            raise _no_topic(INPUT, name) from error
+            raise no_topic(INPUT, name) from error
         retention_ms = retention_of(topic_settings(admin, name, timeout_s))
     return InputTopic(name, str(topic.topic_id), len(topic.partitions), retention_ms)
 
@@ -156,7 +156,7 @@ class Topics:
         for setting, name in self._names.items():
             topic_id = ids[name]
             if topic_id is None:
-                raise _no_topic(setting, name)
+                raise no_topic(setting, name)
             self._ids[setting] = topic_id
         self._ids[INPUT] = self._input.topic_id
 
@@ -233,7 +233,8 @@ class Topics:
                 log.debug("topics_not_described", error=str(error))
 
 
-def _no_topic(setting: str, name: str) -> ConfigurationError:
+def no_topic(setting: str, name: str) -> ConfigurationError:
+    """Error for a topic that the brokers do not have."""
     return ConfigurationError(
         f"{setting}: the brokers have no topic {name}; create it, or name another"
     )

@@ -120,7 +120,7 @@ class RangeReader:
             # Retention has overtaken the fill.
             self._assigned = False
         else:
-            require_readable(error)
+            require_readable(error, self._topic)
             log.warning("consumer_error", error=str(error))
 
     def _reach(self, partition: int, offset: int) -> None:

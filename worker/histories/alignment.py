@@ -30,13 +30,23 @@ class Wait(NamedTuple):
         offset: Offset of its record.
         time: Event time up to which its windows look, less their delays.
         entity: Entity whose windows are not complete.
-        behind: Another partition, which has to be applied further.
+        behind: Another partition, which has to be applied further; None for the labels topic.
     """
 
     offset: int
     time: int
     entity: str
-    behind: int
+    behind: int | None
+
+    @property
+    def reason(self) -> str:
+        """Event that ends the wait, in words."""
+        applied = (
+            "the labels topic is applied to its end"
+            if self.behind is None
+            else f"partition {self.behind} is applied further"
+        )
+        return f"{applied} (windows of {self.entity})"
 
 
 class NotAlignedError(Exception):
@@ -202,6 +212,24 @@ class Alignment:
                 ends[partition] = self._ends[partition] = end
             if applied[partition] >= ends.get(partition, ALL):
                 complete[partition] = ALL
+
+
+def wait_for_labels(
+    entity: str, times: Longs, partitions: npt.NDArray[np.int32], offsets: Longs
+) -> dict[int, Wait]:
+    """Wait of the first event of each partition for the labels topic.
+
+    Args:
+        entity: Entity whose windows count frauds.
+        times: int64[N], event times.
+        partitions: int32[N], partitions of the events.
+        offsets: int64[N], their offsets, rising in each partition.
+    """
+    firsts = np.unique(partitions, return_index=True)[1].tolist()
+    return {
+        int(partitions[row]): Wait(int(offsets[row]), int(times[row]), entity, None)
+        for row in firsts
+    }
 
 
 def _of_others(complete: Longs) -> Longs:

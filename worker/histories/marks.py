@@ -11,14 +11,15 @@ import numpy.typing as npt
 
 from base.arrays import Longs
 from base.errors import HistoriesLostError
-from features.history.marks import NOT_BEGUN, Mark, read_marks, valid_marks
+from features.history.marks import MARK, NOT_BEGUN, Mark, read_marks, valid_marks
 from features.history.namespace import Namespace
 from features.history.watermarks import UNKNOWN, LogState
 from features.store.protocol import Hashes, MarkWrite, OnlineStore, ReadResult, ServerRun
 from features.values.keys import Keys
 from features.windows.plan import WindowPlan
 from schemas.batch import Records
-from worker.histories.alignment import Alignment, NotAlignedError
+from worker.histories.alignment import Alignment, NotAlignedError, Wait, wait_for_labels
+from worker.labels import LabelFeed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,21 @@ class MarkedHistories:
 class Marks:
     """Marks of all histories of one namespace.
 
+    Args:
+        plan: Windows that read the histories.
+        namespace: Namespace of the histories.
+        of_labels: Key of the marks of the labels topic; None without one.
+
     Attributes:
         histories: The histories of each entity.
-        keys: Key of the marks of each entity.
+        keys: Key of the marks of each entity, and of the labels topic.
         read: MARK[P] of each entity, as they were last read.
+        labels: int64[Q], ``reached`` of the labels topic's partitions, as last read.
     """
 
-    def __init__(self, plan: WindowPlan, namespace: Namespace) -> None:
+    def __init__(
+        self, plan: WindowPlan, namespace: Namespace, of_labels: bytes | None = None
+    ) -> None:
         self.histories = [
             MarkedHistories(
                 windows.entity,
@@ -65,6 +74,10 @@ class Marks:
         self.read: list[npt.NDArray[Any]] = []
         self._server = ServerRun("", 0)
         self.keys = [histories.key for histories in self.histories]
+        self.labels: Longs = np.empty(0, np.int64)
+        self._has_labels = of_labels is not None
+        if of_labels is not None:
+            self.keys.append(of_labels)
 
     def take(self, read: ReadResult) -> None:
         """Take the marks that were read for ``keys``."""
@@ -72,8 +85,12 @@ class Marks:
             self._server = read.server
             self.read = [
                 valid_marks(read_marks(value, self._partitions), read.server)
-                for value in read.marks
+                for value in read.marks[: len(self.histories)]
             ]
+            if self._has_labels:
+                value = read.marks[-1]
+                marks = read_marks(value, len(value or b"") // MARK.itemsize)
+                self.labels = valid_marks(marks, read.server)["reached"]
 
     def of(self, histories: MarkedHistories) -> npt.NDArray[Any]:
         """MARK[P] of some histories, as it was last read."""
@@ -194,6 +211,7 @@ class MarkedReads:
         records: Records of the N events of the micro-batch.
         until: int64[N], as of `Enriching`.
         offsets: Offset of the next record of each partition that the worker reads.
+        labels: Feed of the labels topic; None without one.
     """
 
     def __init__(
@@ -204,6 +222,7 @@ class MarkedReads:
         records: Records,
         until: Longs,
         offsets: Mapping[int, int],
+        labels: LabelFeed | None,
     ) -> None:
         self._store = store
         self._marks = marks
@@ -211,6 +230,7 @@ class MarkedReads:
         self._records = records
         self._until = until
         self._offsets = offsets
+        self._labels = labels
 
     def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
         """As of the store.
@@ -218,17 +238,25 @@ class MarkedReads:
         Raises:
             HistoriesLostError: The store has lost members before the offsets.
             NotAlignedError: Some events cannot be scored yet.
+            DeliveryFatalError: The labels topic was deleted and created again.
         """
         marks = self._marks
-        positions = self._until, self._records.partitions, self._records.offsets
         while True:
-            # Other workers may write between the histories and the marks behind them. So loss shows
-            # in the marks behind the histories, and completeness in those from before as well.
-            before = marks.read
+            # Others may write between the histories or labels and the marks behind them. So loss
+            # shows in the marks behind them, and completeness in those from before as well.
+            before = marks.read, marks.labels
             read = self._store.read_all(keys, hashes, marks.keys)
             marks.take(read)
             marks.require(self._offsets)
-            if waits := self._alignment.waits(marks.read, *positions):
+            if waits := self._waits(marks.read, marks.labels):
                 raise NotAlignedError(waits)
-            if not self._alignment.waits(before, *positions):
+            if not self._waits(*before):
                 return read
+
+    def _waits(self, marks: Sequence[npt.NDArray[Any]], of_labels: Longs) -> dict[int, Wait]:
+        """First event of each partition that cannot be scored yet, by these marks."""
+        events = self._until, self._records.partitions, self._records.offsets
+        labels = self._labels
+        if labels is not None and len(self._until) and not labels.are_applied(of_labels):
+            return wait_for_labels(labels.entities[0], *events)
+        return self._alignment.waits(marks, *events)

@@ -25,6 +25,7 @@ from worker.histories.alignment import Alignment, Wait
 from worker.histories.filling import Ahead, HistoryTarget, Restoring
 from worker.histories.marks import MarkedReads, Marks
 from worker.histories.state import StateRequest, claim, source_of
+from worker.labels import LabelFeed
 from worker.process import metrics
 from worker.process.watchdog import Watchdog
 from worker.settings import WorkerSettings
@@ -89,7 +90,8 @@ def state_request(
         feature_set.histories.backs,
         feature_set.histories.rules.cap,
         expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s),
-        frozenset(feature_set.labelled_entities),
+        # With a labels topic, the worker applies labels by itself.
+        frozenset(() if settings.kafka.labels_topic else feature_set.labelled_entities),
     )
 
 
@@ -319,6 +321,7 @@ class StoredHistories:
         watchdog: Bounds the write and the wait for it; the store's own timeout bounds one answer.
         source: Reader of the input topic for fills.
         fills: False if histories begin empty at the checkpoint instead of being filled.
+        labels: Feed of the labels topic; None without one, or without windows that count frauds.
     """
 
     def __init__(
@@ -330,6 +333,7 @@ class StoredHistories:
         source: LogSource,
         *,
         fills: bool,
+        labels: LabelFeed | None = None,
     ) -> None:
         self._store = store
         self._plan = plan
@@ -339,20 +343,19 @@ class StoredHistories:
         self._source = source
         self._ahead = Ahead(source)
         self._fills = fills
+        self._labels = labels
         self._written = threading.Event()
         self._written.set()
 
     def open(self, topic: InputTopic) -> None:
         self._topic = topic
         self._location = self._find(topic)
-        namespace = self._location.namespace
-        self._target = HistoryTarget(
-            self._store,
-            self._plan,
-            namespace,
-            Marks(self._plan, namespace),
-            self._location.expire_ms,
-        )
+        namespace, expire_ms = self._location.namespace, self._location.expire_ms
+        marks = Marks(self._plan, namespace)
+        if self._labels is not None:
+            of_labels = self._labels.open(namespace, marks.keys, expire_ms)
+            marks = Marks(self._plan, namespace, of_labels)
+        self._target = HistoryTarget(self._store, self._plan, namespace, marks, expire_ms)
 
     def namespace(self) -> Namespace:
         return self._location.namespace
@@ -382,7 +385,7 @@ class StoredHistories:
         self, store: OnlineStore, records: Records, until: Longs, log: LogState
     ) -> StoreReads:
         marks, alignment = self._target.marks, self._alignment
-        return MarkedReads(store, marks, alignment, records, until, log.offsets)
+        return MarkedReads(store, marks, alignment, records, until, log.offsets, self._labels)
 
     def require(self, log: LogState) -> None:
         self._target.read_marks()
@@ -390,10 +393,14 @@ class StoredHistories:
 
     def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
         self._target.read_marks()
-        return self._alignment.still_waiting(self._target.marks.read, waits)
+        marks = self._target.marks
+        if self._labels is not None and not self._labels.are_applied(marks.labels):
+            return waits
+        return self._alignment.still_waiting(marks.read, waits)
 
     def lagging(self, waits: Mapping[int, Wait]) -> Sequence[int]:
-        return self._alignment.lagging(self._target.marks.read, waits)
+        others = {p: wait for p, wait in waits.items() if wait.behind is not None}
+        return self._alignment.lagging(self._target.marks.read, others)
 
     def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
         self.require(log)
@@ -401,6 +408,8 @@ class StoredHistories:
             self._ahead.apply(self._target, partition, log)
 
     def close(self) -> None:
+        if self._labels is not None:
+            self._labels.close()
         self._ahead.close()
 
     def announce(

@@ -130,6 +130,22 @@ alignment_wait_seconds = Gauge(
     "Longest time for which an event of this replica has waited until other partitions are applied.",
     registry=REGISTRY,
 )
+labels = Counter(
+    "fraud_worker_labels",
+    "Labels that this replica has taken from the labels topic and put into the online store.",
+    registry=REGISTRY,
+)
+refused_labels = Counter(
+    "fraud_worker_refused_labels",
+    "Records of the labels topic that are no complete label, and were skipped, by code.",
+    ["code"],
+    registry=REGISTRY,
+)
+late_labels = Counter(
+    "fraud_worker_late_labels",
+    "Labels that came when events at or after their label time had been scored without them.",
+    registry=REGISTRY,
+)
 filled_events = Counter(
     "fraud_worker_filled_events",
     "Events read again to put them into histories, without scoring them.",

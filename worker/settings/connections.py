@@ -40,7 +40,8 @@ class KafkaSettings(Section):
     )
     labels_topic: Topic | None = Field(
         default=None,
-        description="Topic of labels, which `labels send` writes and `features load-labels` reads.",
+        description="Topic of labels, which `labels send` writes. The worker puts its labels into the store "
+        "while it runs; `features load-labels` reads it once.",
         examples=["labels"],
     )
     start_from: Literal["earliest", "latest", "error"] = Field(

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from base.errors import (
 from features.store.redis import StoreInfo
 from tests.support.fake_registry import FakeRegistry, Odd, answer, serving
 from tests.support.healthy import edit, healthy_pipeline
+from tests.support.transactions import handbook
 from tools.checks import examine as examine_module
 from tools.checks import group, model, schemas
 from tools.checks.brokers import Cluster, check_bounds, judge_cluster
@@ -40,6 +42,7 @@ from tools.checks.topics import (
     OUTPUT,
     Topic,
     judge_keys_of_scores,
+    judge_labels_kept,
     judge_size,
     judge_topics,
 )
@@ -582,6 +585,27 @@ def test_check_of_the_labels_topic_warns_of_compaction() -> None:
             f"labels: cleanup.policy is {policy}",
             "lack what was known before a correction",
         )
+
+
+def test_check_of_the_labels_topic_warns_of_a_retention_that_is_shorter_than_windows() -> None:
+    kept = replace(TOPIC, name="labels", rights=frozenset({"READ"}))
+
+    def judged(retention: timedelta) -> list[Finding]:
+        milliseconds = retention // timedelta(milliseconds=1)
+        topic = other(kept, {"retention.ms": str(milliseconds)})
+        return list(judge_labels_kept(handbook(), topic))
+
+    # The longest window reaches back over 30 days, a week ago; an event may be an hour late.
+    needed = timedelta(days=37, hours=1)
+    assert judged(needed) == []
+    (finding,) = judged(needed - timedelta(milliseconds=1))
+    says(
+        finding,
+        State.WARNING,
+        "labels: labels are kept for 37 days, and windows count those of events of the last 37 days",
+        "raise retention.ms to at least 3200400000",
+    )
+    assert list(judge_labels_kept(handbook(), other(kept, {"retention.ms": "-1"}))) == []
 
 
 def test_bounds_of_timestamps_do_not_matter_where_the_broker_gives_them() -> None:

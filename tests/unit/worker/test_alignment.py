@@ -121,6 +121,7 @@ def test_an_event_waits_until_no_other_partition_can_add_a_member_before_its_win
     assert {partition: wait.offset for partition, wait in answer.items()} == expected
     for partition, wait in answer.items():
         assert wait.time == events[wait.offset][1]
+        assert wait.behind is not None
         assert wait.behind != partition
         assert not is_complete(wait.entity, wait.behind, wait.time - DELAYS[wait.entity])
 

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from base.errors import (
     BatchAbortedError,
+    ConfigurationError,
     DeliveryFatalError,
     OutcomeUnknownError,
     TopicReplacedError,
@@ -863,3 +864,14 @@ def test_a_transaction_that_stays_open_in_the_input_is_told_once() -> None:
         bench.run()
     (told,) = [line for line in logs if line["event"] == "open_transaction_in_input"]
     assert (told["partition"], told["offset"], told["behind"]) == (0, 2, 7)
+
+
+def test_a_failure_elsewhere_ends_the_loop_behind_what_is_in_flight() -> None:
+    bench = LoopHarness({0: 6})
+    error = ConfigurationError("the labels topic is gone")
+    bench.process.then.append(lambda: bench.loop.fail(error))
+    with pytest.raises(ConfigurationError) as ended:
+        bench.run()
+    assert ended.value is error
+    assert bench.answered == ["0/0", "0/1"]
+    assert bench.checkpoint.closed

@@ -385,7 +385,7 @@ def test_an_error_that_no_waiting_heals_ends_the_worker(error: KafkaError) -> No
     consumer = FakeConsumer({0: 1})
     poller = assigned(consumer, 0)
     consumer.errors.append(error)
-    with pytest.raises(DeliveryFatalError, match="the input topic cannot be read"):
+    with pytest.raises(DeliveryFatalError, match="topic in cannot be read"):
         poller.poll(9, 0.1)
 
 
