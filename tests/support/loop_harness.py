@@ -112,6 +112,7 @@ class Histories:
         outcomes: Actions, one of which runs in each write.
         openings: Exceptions, one of which is raised in each opening.
         restorings: Actions, one of which runs in each restoring.
+        requirings: Actions, one of which runs in each look for lost members.
         waiting: Functions from waiting events to those that still wait, one of which is called in
             each review; without one, none waits any more.
         fill: Offsets that are left after each step of a fill.
@@ -124,6 +125,7 @@ class Histories:
         self.outcomes: deque[Callable[[], None]] = deque()
         self.openings: deque[BaseException] = deque()
         self.restorings: deque[Callable[[], None]] = deque()
+        self.requirings: deque[Callable[[], None]] = deque()
         self.waiting: deque[Callable[[Mapping[int, Wait]], Mapping[int, Wait]]] = deque()
         self.announced: list[tuple[LogState, LogState, dict[int, int]]] = []
         self.written: list[bytes] = []
@@ -155,6 +157,10 @@ class Histories:
 
     def checked(self, store: OnlineStore, batch: EventBatch, log: LogState) -> StoreReads:
         raise AssertionError("enrich reads, not the loop")
+
+    def require(self, log: LogState) -> None:
+        if self.requirings:
+            self.requirings.popleft()()
 
     def still_waiting(self, waits: Mapping[int, Wait], log: LogState) -> Mapping[int, Wait]:
         self._journal.append(f"waiting {sorted(waits)}")
