@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from features.history.watermarks import LogState
 from features.loading import NO_PAST_LOOKUPS, KnownLabels, PastLookup
 from features.loading.label_rows import FILE_PARTITION
 from features.store.memory import MemoryStore
-from features.store.protocol import Compaction
+from features.store.protocol import Compaction, MarkWrite
 from features.store.writes import Appends
 from features.tables.event_table import EventTable
 from features.windows.order import InputTimes
@@ -50,9 +50,10 @@ class SweptStore(MemoryStore):
         appends: Collection[tuple[bytes, bytes]],
         compactions: Collection[Compaction] = (),
         expire_ms: int | None = None,
+        marks: Sequence[MarkWrite] = (),
     ) -> None:
         added = Appends.of(appends)
-        super().append(added, compactions, expire_ms)
+        super().append(added, compactions, expire_ms, marks)
         for keys, _ in added.parts:
             self._written |= dict.fromkeys(keys.to_list(), self.now)
 

@@ -272,11 +272,11 @@ def _expected(book: Rulebook, x: Event, sights: Mapping[str, VisibleHistory]) ->
 def _columns(events: Sequence[Event | None]) -> dict[str, Column]:
     """Columns of events; None for a record that cannot be decoded."""
     return {
-        "id": strings([event and event.id for event in events]),
-        "at": longs([event and event.time for event in events], Kind.TIME),
-        "card": strings([event and event.keys[_OWN] for event in events]),
-        "shop": strings([event and event.keys[_SHARED] for event in events]),
-        "cents": longs([event and int(event.values["cents"] or 0) for event in events]),
+        "id": strings([event.id if event else None for event in events]),
+        "at": longs([event.time if event else None for event in events], Kind.TIME),
+        "card": strings([event.keys[_OWN] if event else None for event in events]),
+        "shop": strings([event.keys[_SHARED] if event else None for event in events]),
+        "cents": longs([int(event.values["cents"] or 0) if event else None for event in events]),
     }
 
 

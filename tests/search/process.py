@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from schemas.batch import Records
 from tests.search.consumer import SimulatedConsumer
@@ -30,7 +31,8 @@ from worker.delivery.delivery import Delivery
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.publish import SizeLimits
 from worker.delivery.reports import Reports
-from worker.fill.fill import Fill
+from worker.fill.fill import Append, Fill
+from worker.fill.ranges import FillRange
 from worker.fill.source import LogSource
 from worker.histories import Histories, StoredHistories
 from worker.histories.state import StateRequest, claim, source_of
@@ -102,9 +104,16 @@ class SimulatedSource(LogSource):
         super().__init__(poller, features, decoder, make_consumer, _BROKERS_S)
         self._records = records
 
-    def begin(self, *given: Any) -> Fill:
-        *others, _ = given
-        return super().begin(*others, self._records)
+    def begin(
+        self,
+        namespace: Namespace,
+        append: Append,
+        ranges: Mapping[int, FillRange],
+        state: LogState,
+        present: Mapping[int, int],
+        records: int,
+    ) -> Fill:
+        return super().begin(namespace, append, ranges, state, present, min(records, self._records))
 
 
 class SimulatedHistories(StoredHistories):

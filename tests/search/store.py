@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NoReturn, TypeVar
 
 from base.errors import DependencyUnavailableError
@@ -126,15 +126,15 @@ class SimulatedStore:
         )
 
     def write_marks(self, marks: Sequence[MarkWrite], expire_ms: int | None = None) -> None:
-        self._send("marks", self._shared.runs, self._marking(marks), _nothing)
+        self._send("marks", self._shared.runs, self._marking(marks))
 
     def require_no_eviction(self) -> None:
         pass
 
     def append(
         self,
-        appends: Sequence[tuple[bytes, bytes]],
-        compactions: Sequence[Compaction] = (),
+        appends: Collection[tuple[bytes, bytes]],
+        compactions: Collection[Compaction] = (),
         expire_ms: int | None = None,
         marks: Sequence[MarkWrite] = (),
     ) -> None:
@@ -142,54 +142,43 @@ class SimulatedStore:
         if appends or compactions:
             self._send("append", run, *self._parts(appends, compactions))
         if marks:
-            self._send("marks", run, self._marking(marks), _nothing)
+            self._send("marks", run, self._marking(marks))
 
-    def _send(
-        self, name: str, run: int, early: Callable[[], object], late: Callable[[], object]
-    ) -> None:
-        """Send a write in two parts, of which a fault may do none, one or both, now or later.
+    def _send(self, name: str, run: int, *parts: Callable[[], object]) -> None:
+        """Send a write in parts; a fault may do none of them, some or all, now or later.
 
         The connection is that to one run of the server, and breaks with it.
         """
-
-        def of_run(part: Callable[[], object]) -> Callable[[], object]:
-            def land() -> None:
-                if self._shared.runs != run:
-                    self._fail("another run")
-                part()
-
-            return land
-
-        first, rest = of_run(early), of_run(late)
         fault = (
             pick(self._rng, (_LOST, _UNANSWERED, _PARTLY, _LATE)) if self._network.fails() else ""
         )
+        left = [self._of_run(run, part) for part in parts]
         try:
             self._scheduler.pause()
-            if fault == _LOST:
-                self._fail(fault)
-            if fault != _LATE:
-                run_first, first = first, _nothing
-                run_first()
-                self._scheduler.pause()
-            if fault == _PARTLY:
-                self._fail(fault)
             if fault == _LATE:
-                self._network.delay(name, first)
-                self._network.delay(name, rest)
-                self._fail(fault)
-            run_rest, rest = rest, _nothing
-            run_rest()
-            self._network.say(name)
+                while left:
+                    self._network.delay(name, left.pop(0))
+            elif fault != _LOST:
+                while left and not (fault == _PARTLY and len(left) < len(parts)):
+                    left.pop(0)()
+                    self._scheduler.pause()
             if fault:
                 self._fail(fault)
-            self._scheduler.pause()
+            self._network.say(name)
         except Killed:
             # What was sent may be done later, in part or not at all.
-            for part in (first, rest):
-                if part is not _nothing and self._rng.random() < 0.5:
+            for part in left:
+                if self._rng.random() < 0.5:
                     self._network.delay(name, part)
             raise
+
+    def _of_run(self, run: int, part: Callable[[], object]) -> Callable[[], object]:
+        def land() -> None:
+            if self._shared.runs != run:
+                self._fail("another run")
+            part()
+
+        return land
 
     def _marking(self, marks: Sequence[MarkWrite]) -> Callable[[], object]:
         return lambda: self._shared.change(lambda held: held.write_marks(marks))
@@ -201,7 +190,7 @@ class SimulatedStore:
         pass
 
     def _parts(
-        self, appends: Sequence[tuple[bytes, bytes]], compactions: Sequence[Compaction]
+        self, appends: Collection[tuple[bytes, bytes]], compactions: Collection[Compaction]
     ) -> tuple[Callable[[], object], Callable[[], object]]:
         """The call in two parts, by key: scripts of one call run one after the other."""
         early = {key for key, _ in appends if self._rng.random() < 0.5}

@@ -113,6 +113,7 @@ class Histories:
         outcomes: Actions, one of which runs in each write.
         openings: Exceptions, one of which is raised in each opening.
         restorings: Actions, one of which runs in each restoring.
+        requirings: Actions, one of which runs in each look for lost members.
         waiting: Functions from waiting events to those that still wait, one of which is called in
             each review; without one, none waits any more.
         behind: Partitions that others may wait for, until they are applied.
@@ -126,6 +127,7 @@ class Histories:
         self.outcomes: deque[Callable[[], None]] = deque()
         self.openings: deque[BaseException] = deque()
         self.restorings: deque[Callable[[], None]] = deque()
+        self.requirings: deque[Callable[[], None]] = deque()
         self.waiting: deque[Callable[[Mapping[int, Wait]], Mapping[int, Wait]]] = deque()
         self.announced: list[tuple[LogState, LogState, dict[int, int]]] = []
         self.written: list[bytes] = []
@@ -162,7 +164,8 @@ class Histories:
         raise AssertionError("enrich reads, not the loop")
 
     def require(self, log: LogState) -> None:
-        self._journal.append(f"look {dict(log.offsets)}")
+        if self.requirings:
+            self.requirings.popleft()()
 
     def lagging(self, waits: Mapping[int, Wait]) -> Sequence[int]:
         return [partition for partition in waits if partition in self.behind]
