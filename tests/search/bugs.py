@@ -211,10 +211,12 @@ def _holes(store: SimulatedStore, marks: Sequence[MarkWrite]) -> Callable[[], ob
     return _marking(store, [mark._replace(at_least=mark.at_least and 0) for mark in marks])
 
 
-def _first_ends(alignment: Alignment, marks: Any, complete: Any, until: int) -> None:
+def _first_ends(
+    alignment: Alignment, marks: Any, complete: Any, until: int, ends: dict[int, int]
+) -> None:
     """Take the first known ends of partitions for their ends."""
     before = {**alignment._ends}
-    _add_ended(alignment, marks, complete, until)
+    _add_ended(alignment, marks, complete, until, ends)
     alignment._ends |= before
     applied = marks["reached"] - 1
     for partition, end in before.items():
