@@ -238,7 +238,6 @@ class MarkedReads:
         Raises:
             HistoriesLostError: The store has lost members before the offsets.
             NotAlignedError: Some events cannot be scored yet.
-            DeliveryFatalError: The labels topic was deleted and created again.
         """
         marks = self._marks
         while True:

@@ -95,11 +95,7 @@ class LabelFeed:
         return key
 
     def are_applied(self, reached: Longs) -> bool:
-        """True if labels are applied to the end of their topic; as of `LabelEnds.are_reached`.
-
-        Raises:
-            DeliveryFatalError: The topic was deleted and created again.
-        """
+        """True if labels are applied to the end of their topic; as of `LabelEnds.are_reached`."""
         return self._ends.are_reached(reached)
 
     def close(self) -> None:
@@ -124,6 +120,7 @@ class LabelFeed:
         while not self._stop.is_set():
             try:
                 applier.step(self._target)
+                self._ends.refresh()
             except DependencyUnavailableError as error:
                 self._outage.mark_down(str(error))
                 self._stop.wait(backoff_s(attempt))

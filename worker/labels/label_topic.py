@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 
 import numpy as np
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection
@@ -20,8 +18,8 @@ _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _FRESH_S = 1.0
 """Age of the ends up to which labels have to be applied."""
-_APART_S = 0.5
-"""Time between two questions for ends: labels that came in between have been applied since."""
+_APART_S = 0.3
+"""Time between two questions for ends."""
 
 
 class LabelTopic:
@@ -112,8 +110,8 @@ class LabelTopic:
 class LabelEnds:
     """Ends of the labels topic that were read in the last second.
 
-    One question to the brokers in half a second serves all micro-batches. Where labels keep coming,
-    those of the question before the last have been applied meanwhile: so no event has to wait.
+    The thread that applies labels reads them: the loop waits for no answer. Where labels keep coming,
+    those of the answer before the last have been applied meanwhile, so that no event has to wait.
 
     Args:
         ask: Asks for the end of each partition; raises KafkaException.
@@ -123,7 +121,24 @@ class LabelEnds:
     def __init__(self, ask: Callable[[], Longs], clock: Callable[[], float]) -> None:
         self._ask = ask
         self._clock = clock
-        self._asked: deque[tuple[float, Longs]] = deque()
+        # Replaced as a whole: another thread reads it.
+        self._asked: tuple[tuple[float, Longs], ...] = ()
+
+    def refresh(self) -> None:
+        """Ask for the ends, unless they have just been read.
+
+        Raises:
+            DependencyUnavailableError: The brokers do not answer.
+            DeliveryFatalError: The topic was deleted and created again.
+        """
+        now = self._clock()
+        if self._asked and now - self._asked[-1][0] < _APART_S:
+            return
+        try:
+            ends = self._ask()
+        except KafkaException as error:
+            raise DependencyUnavailableError(f"{SETTING}: its ends are unknown: {error}") from error
+        self._asked = (*(one for one in self._asked if now - one[0] <= _FRESH_S), (now, ends))
 
     def are_reached(self, reached: Longs) -> bool:
         """True if labels are applied to all ends as they were at most a second ago.
@@ -133,13 +148,7 @@ class LabelEnds:
                 partition; 0 where nothing is known.
         """
         now = self._clock()
-        if not self._asked or now - self._asked[-1][0] >= _APART_S:
-            # Without an answer events wait, unless an earlier one is new enough.
-            with suppress(KafkaException):
-                self._asked.append((now, self._ask()))
-        while self._asked and now - self._asked[0][0] > _FRESH_S:
-            self._asked.popleft()
-        return any(_is_behind(ends, reached) for _, ends in self._asked)
+        return any(now - at <= _FRESH_S and _is_behind(ends, reached) for at, ends in self._asked)
 
 
 def _is_behind(ends: Longs, reached: Longs) -> bool:

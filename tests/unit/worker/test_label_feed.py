@@ -38,7 +38,9 @@ def clock() -> Clock:
 
 @pytest.fixture
 def ends(topic: LabelsTopic, clock: Clock) -> LabelEnds:
-    return LabelEnds(topic.topic.ends, clock)
+    made = LabelEnds(topic.topic.ends, clock)
+    made.refresh()
+    return made
 
 
 @pytest.mark.parametrize(
@@ -60,52 +62,65 @@ def test_labels_are_complete_where_every_partition_is_applied_to_its_end(
 
 def test_a_partition_without_labels_needs_a_mark() -> None:
     empty = LabelEnds(LabelsTopic(0, 0).topic.ends, Clock())
+    empty.refresh()
     assert not empty.are_reached(np.array([1, 0]))
     assert empty.are_reached(np.array([1, 1]))
 
 
-def test_brokers_are_asked_twice_a_second(
+def test_nothing_is_complete_before_the_ends_are_known(topic: LabelsTopic, clock: Clock) -> None:
+    assert not LabelEnds(topic.topic.ends, clock).are_reached(reached(9, 9))
+
+
+def test_brokers_are_asked_three_times_a_second(
     ends: LabelEnds, topic: LabelsTopic, clock: Clock
 ) -> None:
-    for _ in range(100):
-        assert ends.are_reached(reached(3, 2))
-        clock.sleep(0.1)
-    assert 18 <= topic.admin.asked <= 21
+    for _ in range(1000):
+        clock.sleep(0.01)
+        ends.refresh()
+    assert 30 <= topic.admin.asked <= 34
 
 
 def test_labels_that_keep_coming_keep_no_event_waiting_but_a_standstill_does(
     ends: LabelEnds, topic: LabelsTopic, clock: Clock
 ) -> None:
-    """The marks follow the ends by half a second."""
+    """The marks follow the ends by a third of a second."""
     applied = 3
     for _ in range(40):
+        ends.refresh()
         assert ends.are_reached(reached(applied, 2))
         applied, topic.admin.ends[0] = topic.admin.ends[0], topic.admin.ends[0] + 7
-        clock.sleep(0.5)
-    clock.sleep(0.6)
-    assert not ends.are_reached(reached(applied - 1, 2))
+        clock.sleep(0.4)
+    for _ in range(2):
+        ends.refresh()
+        clock.sleep(0.7)
+    assert not ends.are_reached(reached(applied, 2))
     assert ends.are_reached(reached(topic.admin.ends[0], 2))
 
 
 def test_an_answer_serves_for_a_second_where_the_brokers_are_away(
     ends: LabelEnds, topic: LabelsTopic, clock: Clock
 ) -> None:
-    assert ends.are_reached(reached(3, 2))
     topic.admin.away = kafka_error(KafkaError._TRANSPORT)
     clock.sleep(0.9)
+    with pytest.raises(
+        DependencyUnavailableError, match=r"kafka\.labels_topic: its ends are unknown"
+    ):
+        ends.refresh()
     assert ends.are_reached(reached(3, 2))
     clock.sleep(0.2)
     assert not ends.are_reached(reached(3, 2))
     topic.admin.away = None
+    ends.refresh()
     assert ends.are_reached(reached(3, 2))
 
 
 def test_a_topic_that_was_created_again_ends_the_worker(
-    ends: LabelEnds, topic: LabelsTopic
+    ends: LabelEnds, topic: LabelsTopic, clock: Clock
 ) -> None:
     topic.admin.topic_id = "labels-2"
+    clock.sleep(0.5)
     with pytest.raises(DeliveryFatalError, match="deleted and created again"):
-        ends.are_reached(reached(3, 2))
+        ends.refresh()
 
 
 @pytest.mark.parametrize(
@@ -190,6 +205,7 @@ def test_an_outage_is_told_until_it_ends(topic: LabelsTopic) -> None:
     assert applier.done.wait(PATIENCE_S)
     started.feed.close()
     assert applier.closed.is_set()
+    assert started.feed.are_applied(reached(3, 2))
     assert told == [["labels is away: the store does not answer"], []]
     assert not started.failures
 

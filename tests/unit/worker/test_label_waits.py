@@ -15,9 +15,11 @@ from features.windows.plan import WindowPlan
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import Records
 from tests.support.checkpoints import Guards
+from tests.support.transactions import SET, handbook
 from tests.unit.worker.test_histories import NAMESPACE, NO_SOURCE, TOPIC, log_at, restore
 from worker.histories import NotAlignedError, StoredHistories, Wait
-from worker.histories.stored_histories import StateLocation
+from worker.histories.stored_histories import StateLocation, state_request
+from worker.settings import load_settings
 
 KEY = b"fw:label marks"
 PLAN = WindowPlan(
@@ -164,3 +166,11 @@ def test_the_feed_ends_with_the_histories() -> None:
     feed = Feed()
     opened(Store(), feed).close()
     assert feed.closed
+
+
+def test_with_a_labels_topic_no_load_of_labels_is_missed() -> None:
+    settings = load_settings(SET.parent)
+    kafka = settings.kafka.model_copy(update={"labels_topic": "labels"})
+    with_topic = settings.model_copy(update={"kafka": kafka})
+    assert state_request(settings, handbook(), [], TOPIC).labelled == {"terminal"}
+    assert state_request(with_topic, handbook(), [], TOPIC).labelled == frozenset()
