@@ -98,15 +98,18 @@ class Alignment:
             offsets: int64[N], their offsets, rising in each partition.
         """
         waits = self._waits(marks, times, partitions, offsets, {})
-        waited = [p for p, wait in waits.items() if self._is_known(p, wait)]
-        if not any(self._has_waited(marks, p, waits[p]) for p in waited):
+        ended = [
+            p
+            for p, wait in waits.items()
+            if self._is_known(p, wait) and not self._known_wait(marks, p, wait)
+        ]
+        if not ended:
             return waits
         # Events whose wait has ended are scored, although the ends of others have moved since.
         rows = np.ones(len(times), np.bool_)
-        for partition in waited:
+        for partition in ended:
             rows &= (partitions != partition) | (offsets != waits[partition].offset)
-        still = {p: waits[p] for p in waited if not self._has_waited(marks, p, waits[p])}
-        return self._waits(marks, times[rows], partitions[rows], offsets[rows], {}) | still
+        return self._waits(marks, times[rows], partitions[rows], offsets[rows], {})
 
     def still_waiting(
         self, marks: Sequence[npt.NDArray[Any]], waits: Mapping[int, Wait]
@@ -119,7 +122,10 @@ class Alignment:
         for partition, wait in waits.items():
             if not self._is_known(partition, wait):
                 self._behind[partition] = wait.offset, {}
-        return {p: wait for p, wait in waits.items() if not self._has_waited(marks, p, wait)}
+        still: dict[int, Wait] = {}
+        for partition, wait in waits.items():
+            still |= self._known_wait(marks, partition, wait)
+        return still
 
     def forget(self) -> None:
         """Forget the events that have waited."""
@@ -128,11 +134,13 @@ class Alignment:
     def _is_known(self, partition: int, wait: Wait) -> bool:
         return partition in self._behind and self._behind[partition][0] == wait.offset
 
-    def _has_waited(self, marks: Sequence[npt.NDArray[Any]], partition: int, wait: Wait) -> bool:
-        """True if an event that has waited can be scored."""
+    def _known_wait(
+        self, marks: Sequence[npt.NDArray[Any]], partition: int, wait: Wait
+    ) -> dict[int, Wait]:
+        """Wait of an event that has waited before; empty if it can be scored."""
         times, offsets = np.array([wait.time]), np.array([wait.offset])
         _, ends = self._behind[partition]
-        return not self._waits(marks, times, np.array([partition], np.int32), offsets, ends)
+        return self._waits(marks, times, np.array([partition], np.int32), offsets, ends)
 
     def _waits(
         self,
