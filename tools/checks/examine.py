@@ -133,7 +133,7 @@ def _kafka(
     source = (found or {}).get(topics.INPUT)
     if source is not None:
         yield from topics.judge_size(settings.kafka, source)
-    yield from _histories(settings, files, source, store_ok=store_ok)
+    yield from _histories(settings, feature_set, source, store_ok=store_ok)
     yield from _group(admin, settings, cluster, source)
     if source is None or feature_set is None:
         why = _NEEDS_INPUT if source is None else _NEEDS_FEATURES
@@ -148,12 +148,11 @@ def _kafka(
 
 def _histories(
     settings: WorkerSettings,
-    files: Files,
+    feature_set: FeatureSet | None,
     source: topics.Topic | None,
     *,
     store_ok: bool,
 ) -> Iterator[Finding]:
-    feature_set = files.feature_set
     if feature_set is None or not feature_set.histories.windows:
         return
     if source is None:
@@ -164,10 +163,7 @@ def _histories(
     known = source.number("retention.ms") is not None
     yield from histories.judge_windows(feature_set, topic, retention_known=known)
     if store_ok and settings.store is not None:
-        used = model.used_features(settings, files.rules)
-        look = partial(
-            histories.check_state, settings, feature_set, topic, used, retention_known=known
-        )
+        look = partial(histories.check_state, settings, feature_set, topic, retention_known=known)
         yield from run_check(histories.STATE, look)
         yield from run_check(
             histories.COVERAGE,

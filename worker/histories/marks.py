@@ -28,7 +28,7 @@ class MarkedHistories:
         entity: The entity.
         key: Key of the marks.
         prefix: Prefix of the keys of the histories.
-        digest: `Namespace.reach_digest` of the histories.
+        digest: `Namespace.history_digest` of the histories.
         is_own: True if all events of a key are in one partition.
     """
 
@@ -54,7 +54,7 @@ class Marks:
                 windows.entity,
                 namespace.marks_key(windows.entity, windows.layout.digest),
                 namespace.history_prefix(windows.entity, windows.layout.digest),
-                namespace.reach_digest(windows.entity, windows.layout.digest),
+                namespace.history_digest(windows.entity, windows.layout.digest),
                 windows.own,
             )
             for windows in plan.entities

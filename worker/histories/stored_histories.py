@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -48,7 +48,6 @@ class StateLocation:
 def claim_location(
     settings: WorkerSettings,
     feature_set: FeatureSet,
-    features: Collection[str],
     store: OnlineStore,
     topic: InputTopic,
 ) -> StateLocation:
@@ -57,7 +56,6 @@ def claim_location(
     Args:
         settings: Settings of the worker.
         feature_set: Feature set whose windows read the histories.
-        features: Names of the features that the model and the policy use.
         store: Online store that holds the state.
         topic: Input topic.
 
@@ -66,7 +64,7 @@ def claim_location(
         ConfigurationError: Topic and state do not fit, or the store may evict keys.
     """
     store.require_no_eviction()
-    wanted = state_request(settings, feature_set, features, topic)
+    wanted = state_request(settings, feature_set, topic)
     namespace = claim(store, feature_set.name, settings.state_name, wanted)
     expire_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
     log.info(
@@ -76,15 +74,13 @@ def claim_location(
 
 
 def state_request(
-    settings: WorkerSettings, feature_set: FeatureSet, features: Iterable[str], topic: InputTopic
+    settings: WorkerSettings, feature_set: FeatureSet, topic: InputTopic
 ) -> StateRequest:
     """Make the request of a worker with these settings; arguments are those of `claim_location`."""
     return StateRequest(
         source_of(topic, settings.kafka.group),
         feature_set.histories.layouts,
-        feature_set.entities_of(features),
         settings.kafka.accept_topic == topic.topic_id,
-        feature_set.accept_empty,
         settings.store.accept_group if settings.store else None,
         feature_set.histories.backs,
         feature_set.histories.rules.cap,

@@ -69,7 +69,7 @@ PLAN = WindowPlan(
     [Window("n", Aggregate.COUNT, "card", DAY, 0, None, None, True, Across.OWN, 0.0, frozenset())],
     HistoryRules(0, DAY, 1_000, 3, None),
 )
-DIGEST = NAMESPACE.reach_digest("card", PLAN.layouts["card"])
+DIGEST = NAMESPACE.history_digest("card", PLAN.layouts["card"])
 MARKS = NAMESPACE.marks_key("card", PLAN.layouts["card"])
 WRITES = Writes([(b"h:1", b"12345678"), (b"h:2", b"1234")], [COMPACTION])
 _PATIENCE_S = 20.0

@@ -100,7 +100,7 @@ def test_shorter_windows_are_no_change_and_longer_ones_after_them_are() -> None:
 
 def test_how_far_back_histories_reach_begins_anew_where_members_of_any_time_are_missing() -> None:
     def names(namespace: Namespace) -> list[str]:
-        return [namespace.reach_digest(entity, "layout-1") for entity in BOTH]
+        return [namespace.history_digest(entity, "layout-1") for entity in BOTH]
 
     store = MemoryStore()
     first = claimed(store, wanted())
