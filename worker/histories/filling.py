@@ -128,7 +128,9 @@ class Restoring:
         with closing(fill):
             while not (progress := fill.step()).done:
                 yield progress
-        self.state = self._finish(fill.log_state, needed)
+        for partition in fill.truncated:
+            needed.pop(partition, None)
+        self.state = self._finish(fill.log_state, needed, fill.truncated)
 
     def _needed(self) -> dict[int, int]:
         """Event time from which on members are needed, of each partition where it is known.
@@ -179,21 +181,26 @@ class Restoring:
     def _mark(self, partition: int, end: int, **known: int) -> Mark:
         return Mark(self._begins[partition], end, **{"lowest": NOT_BEGUN, **known})
 
-    def _finish(self, filled: LogState, needed: Mapping[int, int]) -> LogState:
+    def _finish(
+        self, filled: LogState, needed: Mapping[int, int], truncated: Collection[int]
+    ) -> LogState:
         """Write the marks of the filled histories; return the state of the log at the checkpoints.
 
         Histories reach back to the time from which on they hold all members, or to the first events
-        of the log.
+        of the log, or of the files before it.
         """
         target, state = self._target, _with_missing(self._state, filled, self._partitions)
         watermarks = state.watermarks(target.plan.rules.watermark_support)
         for histories in self._histories:
             marks = {}
             for partition in self._partitions:
+                watermark, end = watermarks.get(partition, UNKNOWN), state.offsets[partition]
                 reached = filled.lowest.get(partition, {}).get(histories.digest, NOT_BEGUN)
-                lowest = needed.get(partition, reached)
-                watermark = watermarks.get(partition, UNKNOWN)
-                end = state.offsets[partition]
+                if reached == NOT_BEGUN and partition in truncated and watermark != UNKNOWN:
+                    # Metadata from before histories were lost would say that they reach further.
+                    reached = watermark
+                before = target.marks.lowest_of_files(histories)
+                lowest = needed.get(partition, min(reached, before))
                 mark = self._mark(
                     partition, end, watermark=watermark, scored=watermark, lowest=lowest
                 )

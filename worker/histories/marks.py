@@ -48,6 +48,8 @@ class Marks:
         read: MARK[P] of each entity, as they were last read.
     """
 
+    # Behind the marks of the partitions stands the one of events of files.
+
     def __init__(self, plan: WindowPlan, namespace: Namespace) -> None:
         self.histories = [
             MarkedHistories(
@@ -62,6 +64,7 @@ class Marks:
         self._partitions = namespace.partitions
         self._support = plan.rules.watermark_support
         self.read: list[npt.NDArray[Any]] = []
+        self._of_files: list[npt.NDArray[Any]] = []
         self._server = ServerRun("", 0)
         self.keys = [histories.key for histories in self.histories]
 
@@ -69,14 +72,21 @@ class Marks:
         """Take the marks that were read for ``keys``."""
         if read.server is not None:
             self._server = read.server
-            self.read = [
-                valid_marks(read_marks(value, self._partitions), read.server)
+            marks = [
+                valid_marks(read_marks(value, self._partitions + 1), read.server)
                 for value in read.marks
             ]
+            self.read = [of_all[:-1] for of_all in marks]
+            self._of_files = [of_all[-1:] for of_all in marks]
 
     def of(self, histories: MarkedHistories) -> npt.NDArray[Any]:
         """MARK[P] of some histories, as it was last read."""
         return self.read[self.histories.index(histories)]
+
+    def lowest_of_files(self, histories: MarkedHistories) -> int:
+        """Time that events of files let histories reach back to; NOT_BEGUN if there are none."""
+        (mark,) = self._of_files[self.histories.index(histories)]
+        return int(mark["lowest"]) if mark["reached"] else NOT_BEGUN
 
     def missing(self, offsets: Mapping[int, int]) -> list[tuple[MarkedHistories, int]]:
         """Histories and partitions of which some members before these offsets may be missing."""

@@ -138,6 +138,13 @@ def accept_state(state: str, record: StateRecord | None, wanted: StateRequest) -
     return replace(known, source=wanted.source, histories={**known.histories, **histories})
 
 
+def begin_anew(state: str, record: StateRecord | None, wanted: StateRequest) -> StateRecord:
+    """As `accept_state`, with histories that all begin anew."""
+    accepted = accept_state(state, record, wanted)
+    anew = {entity: wanted.begin(entity, None) for entity in wanted.layouts}
+    return replace(accepted, histories={**accepted.histories, **anew})
+
+
 def _report(state: str, before: StateRecord, wanted: StateRequest) -> None:
     """Log which histories begin anew in a state that a worker has claimed, and missing labels."""
     if begun := wanted.begun(before):

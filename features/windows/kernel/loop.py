@@ -46,6 +46,7 @@ from features.windows.kernel.shared import (
 )
 from features.windows.kernel.structs import (
     MISSING,
+    NO_PARTITION,
     NOWHERE,
     CompiledWindows,
     Events,
@@ -167,7 +168,7 @@ def _compute_events(  # noqa: PLR0915 - split, histories of few members took a f
     begin, earlier = at, rows.KEPT + plan.columns.shape[1]
     find_labels(labels, members, 0, count)
     if plan.shared and is_any_ahead(members, count, events.first):
-        all_ = copy_visible(members, count, NOWHERE, 0, history.all)
+        all_ = copy_visible(members, count, NO_PARTITION, 0, history.all)
     elif plan.shared:
         find_repeats(members, count, plan.pairs, earlier, plan.duplicates, plan.cap, history.table)
     add_up(members, history.counts, history.sums, plan.pairs, 0, count)
