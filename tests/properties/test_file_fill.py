@@ -13,6 +13,7 @@ import pytest
 
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
+from features.history.layout import read_members
 from features.history.watermarks import LogState
 from features.windows import entity_windows
 from tests.oracles.windows import (
@@ -29,11 +30,13 @@ from tests.properties.comparison import float32
 from tests.properties.logs import is_event, make_events
 from tests.properties.rich_set import ENTITIES, OWN, SECOND, SHARED, WINDOWS, make_rules
 from tests.properties.system import System
+from tests.support.making import T0
 from tools.file_fill import FILE_PARTITION, FileFill
 from worker.histories.filling import HistoryTarget
 from worker.histories.marks import Marks
 
 Sights = Mapping[str, VisibleHistory]
+_AGES = [0, 0, 0, 1, 9, -1]
 
 
 def file_and_log(draw: random.Random, cap: int) -> tuple[list[Event], list[Event]]:
@@ -46,15 +49,18 @@ def file_and_log(draw: random.Random, cap: int) -> tuple[list[Event], list[Event
     cut = len(events) * draw.choice([1, 2, 3]) // 4
     again = [event for event in events[cut : cut + 30] if draw.random() < 0.4]
     rows = [
-        # A copy may be older than the event of the log.
-        replace(event, time=event.time - draw.choice([0, 0, 0, SECOND, 9 * SECOND]), recorded=-1)
+        # A copy may be older than the event of the log, or later.
+        replace(event, time=event.time - draw.choice(_AGES) * SECOND, recorded=-1)
         for event in [*events[:cut], *again]
     ]
+    log = events[cut:]
+    for event in draw.choices(events[:cut], k=draw.choice([0, 4, 10])):
+        # Most of these are late.
+        log.insert(draw.randrange(len(log) + 1), event)
     rows = [
         replace(row, partition=FILE_PARTITION, offset=number) for number, row in enumerate(rows)
     ]
-    log = [replace(event, offset=number) for number, event in enumerate(events[cut:])]
-    return rows, log
+    return rows, [replace(event, offset=number) for number, event in enumerate(log)]
 
 
 class Oracle:
@@ -178,3 +184,32 @@ def test_events_behind_a_file_see_its_events_once_and_never_themselves(
                 continue
             system.append(enriched.writes)
             state, left = enriched.after, left[len(events) :]
+
+
+def test_members_of_a_file_are_compacted_by_the_watermark_of_their_events_partition() -> None:
+    draw = random.Random(1)
+    (first, *_) = (
+        e for e in make_events(draw.choice, 40, 1, 1000, [1]) if is_event(e.values, 1000)
+    )
+    rows = [
+        replace(first, partition=FILE_PARTITION, offset=n, id=f"of-file-{n}", time=T0 + n)
+        for n in range(20)
+    ]
+    system = System((SECOND, SECOND, 1000, 1, None), 2)
+    fill(system, rows, [len(rows)])
+    later = [
+        replace(first, partition=1, offset=n, id=f"later-{n}", time=T0 + 3600 * SECOND)
+        for n in range(2)
+    ]
+    (own,) = (e for e in system.feature_set.histories.entities if e.own)
+    key = system.namespace.history_prefix(OWN, own.layout.digest) + first.keys[OWN].encode()
+    state = LogState()
+    assert len(read_members(system.read(key), own.layout.dtype, "a history")) == len(rows)
+    with mock.patch.object(entity_windows, "WORTH", 1):
+        for event in later:
+            batch, _ = system.bind([event])
+            enriched = system.enrich(batch, state)
+            system.append(enriched.writes)
+            state = enriched.after
+    members = read_members(system.read(key), own.layout.dtype, "a history")
+    assert members["partition"].tolist() == [1, 1]
