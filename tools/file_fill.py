@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
 
+from base.errors import ConfigurationError
 from features.definition import FeatureSet
 from features.history.marks import NOT_BEGUN, Mark
 from features.history.watermarks import UNKNOWN, LogState
 from features.loading.label_rows import FILE_PARTITION
+from features.store.protocol import OnlineStore
 from features.windows.plan import WindowPlan
 from schemas.batch import EventBatch
+from worker.consume.topics import InputTopic
 from worker.fill.members import Members
 from worker.histories.filling import HistoryTarget
+from worker.histories.marks import Marks
+from worker.histories.record import StateRecord, change_record, or_new
+from worker.histories.state import accept_state, begin_anew
+from worker.histories.stored_histories import state_request
+from worker.settings import WorkerSettings
 
 _PARTITION_BYTES = np.frombuffer(np.array([FILE_PARTITION], "<i4").tobytes(), np.uint8)
 
@@ -106,3 +115,56 @@ def _sizes(target: HistoryTarget) -> list[tuple[bytes, int]]:
     """Prefix of the keys of each entity's histories, and the bytes of a member."""
     pairs = zip(target.plan.entities, target.marks.histories, strict=True)
     return [(histories.prefix, windows.layout.dtype.itemsize) for windows, histories in pairs]
+
+
+class NewHistories:
+    """Histories of a state that begin anew, and that the next start of a worker takes over.
+
+    Args:
+        settings: Settings of the worker.
+        feature_set: Feature set whose windows read the histories.
+        store: Online store that holds the state.
+        topic: Input topic.
+
+    Attributes:
+        target: Histories to fill.
+
+    Raises:
+        ConfigurationError: The state is another worker's.
+        DependencyUnavailableError: The store does not answer.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        feature_set: FeatureSet,
+        store: OnlineStore,
+        topic: InputTopic,
+    ) -> None:
+        self._store, self._name, self._state = store, feature_set.name, settings.state_name
+        self._wanted = state_request(settings, feature_set, topic)
+        # The key of the hashes is in the record, and must be there before the first member.
+        record = change_record(store, self._name, self._state, or_new)
+        self._begun = begin_anew(self._state, record, self._wanted)
+        plan, namespace = feature_set.histories, self._begun.namespace(self._name, self._state)
+        marks = Marks(plan, namespace)
+        self.target = HistoryTarget(store, plan, namespace, marks, self._wanted.expire_ms)
+        self.target.read_marks()
+
+    def adopt(self) -> None:
+        """Make the filled histories those of the state.
+
+        Raises:
+            ConfigurationError: The state is another worker's now, or was lost.
+        """
+        change_record(self._store, self._name, self._state, self._adopted)
+
+    def _adopted(self, record: StateRecord | None) -> StateRecord:
+        accepted = accept_state(self._state, record, self._wanted)
+        if accepted.key != self._begun.key:
+            raise ConfigurationError(
+                f"store.state: the store has lost the record of {self._state} during the fill; "
+                "fill again"
+            )
+        own = {entity: self._begun.histories[entity] for entity in self._wanted.layouts}
+        return replace(accepted, histories={**accepted.histories, **own})

@@ -15,23 +15,24 @@ from features.compute.matrix import Enriched
 from features.definition import FeatureSet
 from features.history.layout import read_members
 from features.history.watermarks import LogState
+from features.loading.label_rows import FILE_PARTITION
 from features.windows import entity_windows
 from tests.oracles.windows import (
     Event,
     Place,
     Rules,
     VisibleHistory,
+    float32,
     pasts,
     shared_history,
     value,
     visible_history,
 )
-from tests.properties.comparison import float32
 from tests.properties.logs import is_event, make_events
 from tests.properties.rich_set import ENTITIES, OWN, SECOND, SHARED, WINDOWS, make_rules
 from tests.properties.system import System
 from tests.support.making import T0
-from tools.file_fill import FILE_PARTITION, FileFill
+from tools.file_fill import FileFill
 from worker.histories.filling import HistoryTarget
 from worker.histories.marks import Marks
 
@@ -66,7 +67,9 @@ def file_and_log(draw: random.Random, cap: int) -> tuple[list[Event], list[Event
 class Oracle:
     """Sight of each event of a log behind a file, by position and entity."""
 
-    def __init__(self, rules: Rules, rows: Sequence[Event], log: Sequence[Event], since: int):
+    def __init__(
+        self, rules: Rules, rows: Sequence[Event], log: Sequence[Event], since: int
+    ) -> None:
         self._rules = rules
         self.sights: dict[Place, dict[str, VisibleHistory]] = defaultdict(dict)
         before = {
@@ -139,7 +142,10 @@ def compare(
         for window in WINDOWS:
             if window.kind != "fraud_share":
                 number = value(window, cap, x, sights[window.entity], ())
-                assert by_name[window.name].tobytes() == float32(number), (window.name, x)
+                assert by_name[window.name].tobytes() == float32(number), (
+                    window.name,
+                    x,
+                )
         flags = {*feature_set.flags.decode(int(found.flags[row]))}
         expected = {f"history_capped:{entity}" for entity, sight in sights.items() if sight.capped}
         expected |= {f"history_short:{entity}" for entity, sight in sights.items() if sight.short}
