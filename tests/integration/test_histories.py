@@ -307,7 +307,7 @@ def test_a_topic_that_was_made_anew_is_refused(make_ground: MakeGround) -> None:
     message = ground.refusal()
     assert "the topic was created again" in message
     assert (
-        "name another store.state, whose histories start empty, or set kafka.accept_topic"
+        "name another store.state, whose histories are filled from the topic, or set kafka.accept_topic"
         in message
     )
     found = {finding.check: finding for finding in examine(ground.folder)}

@@ -19,7 +19,7 @@ from features.history.namespace import Namespace, record_key
 from features.store.protocol import OnlineStore
 from features.values.hash64 import KEY_BYTES
 
-ANEW = "name another store.state, whose histories start empty"
+ANEW = "name another store.state, whose histories are filled from the topic"
 
 
 @dataclass(frozen=True, slots=True)

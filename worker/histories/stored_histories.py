@@ -394,7 +394,7 @@ class StoredHistories:
             raise ConfigurationError(
                 f"kafka.input_topic: partition {max(partitions)} is new, store.state {state} is of "
                 f"{count} partitions: keys are now in other partitions than their histories; name "
-                "another store.state, whose histories start empty"
+                "another store.state, whose histories are filled from the topic"
             )
 
     def _begin(self, offsets: Mapping[int, int]) -> None:

@@ -481,7 +481,7 @@ def test_a_state_of_another_log_is_refused_with_both_remedies(
     message = str(refused.value)
     assert why in message
     assert remedy in message
-    assert "name another store.state, whose histories start empty" in message
+    assert "name another store.state, whose histories are filled from the topic" in message
     assert f"(id {topic.topic_id}, partitions {topic.partitions})" in message
     assert find_namespace(store, "cards", "fraud") == namespace
 
