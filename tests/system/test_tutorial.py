@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -153,7 +153,7 @@ def compare_with_training(walk: Walk, printed: str) -> None:
         row
         | {
             "TRANSACTION_ID": 10**9 + number,
-            "TX_DATETIME": datetime(2018, 6, 3, 4, 26, 40) + timedelta(hours=number),
+            "TX_DATETIME": datetime(2018, 6, 3, 4, 26, 40, tzinfo=UTC) + timedelta(hours=number),
             "CUSTOMER_ID": type(row["CUSTOMER_ID"])("509"),
             "TERMINAL_ID": type(row["TERMINAL_ID"])("7"),
             "TX_AMOUNT": amount,
@@ -161,7 +161,9 @@ def compare_with_training(walk: Walk, printed: str) -> None:
         }
         for number, amount in enumerate([18.0, 25.0, 20.0, 950.0])
     ]
-    pq.write_table(pa.Table.from_pylist(live, history.schema), walk.folder / "data" / "sent.parquet")
+    pq.write_table(
+        pa.Table.from_pylist(live, history.schema), walk.folder / "data" / "sent.parquet"
+    )
     walk.run(
         "fraud-worker features build --pipeline payments --events data/history.parquet "
         "data/sent.parquet --out data/all.parquet"

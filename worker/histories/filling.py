@@ -130,7 +130,7 @@ class Restoring:
                 yield progress
         for partition in fill.truncated:
             needed.pop(partition, None)
-        self.state = self._finish(fill.log_state, needed, fill.truncated)
+        self.state = self._finish(fill.log_state, needed)
 
     def _needed(self) -> dict[int, int]:
         """Event time from which on members are needed, of each partition where it is known.
@@ -181,9 +181,7 @@ class Restoring:
     def _mark(self, partition: int, end: int, **known: int) -> Mark:
         return Mark(self._begins[partition], end, **{"lowest": NOT_BEGUN, **known})
 
-    def _finish(
-        self, filled: LogState, needed: Mapping[int, int], truncated: Collection[int]
-    ) -> LogState:
+    def _finish(self, filled: LogState, needed: Mapping[int, int]) -> LogState:
         """Write the marks of the filled histories; return the state of the log at the checkpoints.
 
         Histories reach back to the time from which on they hold all members, or to the first events
@@ -196,8 +194,8 @@ class Restoring:
             for partition in self._partitions:
                 watermark, end = watermarks.get(partition, UNKNOWN), state.offsets[partition]
                 reached = filled.lowest.get(partition, {}).get(histories.digest, NOT_BEGUN)
-                if reached == NOT_BEGUN and partition in truncated and watermark != UNKNOWN:
-                    # Metadata from before histories were lost would say that they reach further.
+                if reached == NOT_BEGUN and histories.digest in state.lowest.get(partition, {}):
+                    # The log has lost events since: the metadata would say that they are there.
                     reached = watermark
                 before = target.marks.lowest_of_files(histories)
                 lowest = needed.get(partition, min(reached, before))

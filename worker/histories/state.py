@@ -139,7 +139,7 @@ def accept_state(state: str, record: StateRecord | None, wanted: StateRequest) -
 
 
 def begin_anew(state: str, record: StateRecord | None, wanted: StateRequest) -> StateRecord:
-    """As `accept_state`, with histories that all begin anew."""
+    """Accept a request as `accept_state` does, with histories that all begin anew."""
     accepted = accept_state(state, record, wanted)
     anew = {entity: wanted.begin(entity, None) for entity in wanted.layouts}
     return replace(accepted, histories={**accepted.histories, **anew})
