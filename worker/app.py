@@ -86,11 +86,6 @@ class Pipeline:
     def rules(self) -> Rules:
         return self.serving.rules
 
-    @property
-    def features(self) -> frozenset[str]:
-        """Features that the model and the policy use."""
-        return self.rules.features.union(feature.name for feature in self.bundle.features)
-
     def decoder(self) -> Decoder:
         """Make the decoder of the input topic; errors are those of `event_decoder`."""
         return event_decoder(self.settings, self.feature_set, self.rules)
@@ -312,9 +307,7 @@ def _make_histories(
 ) -> Histories:
     if not pipeline.feature_set.histories.windows:
         return NoHistories()
-    find = partial(
-        claim_location, pipeline.settings, pipeline.feature_set, pipeline.features, store
-    )
+    find = partial(claim_location, pipeline.settings, pipeline.feature_set, store)
     source = LogSource(
         poller,
         pipeline.feature_set,

@@ -31,8 +31,7 @@ class Feature:
         of_event: True if it reads the event alone, without lookups and windows.
         irreproducible: True if it needs a lookup or a best-effort window, whose values cannot be
             computed again from the log alone.
-        entities: Entities whose histories it needs, directly or through other features.
-        lookups: Lookups whose values it needs, likewise.
+        lookups: Lookups whose values it needs, directly or through other features.
         window: Window whose value it is, None for other kinds of features.
     """
 
@@ -43,7 +42,6 @@ class Feature:
     paths: frozenset[str]
     of_event: bool
     irreproducible: bool
-    entities: frozenset[str]
     lookups: frozenset[str]
     window: Window | None
 

@@ -35,7 +35,6 @@ class _Compiled:
     sort: Sort = Sort.NUMBER
     of_event: bool = True
     irreproducible: bool = False
-    entities: frozenset[str] = frozenset()
     lookups: frozenset[str] = frozenset()
     window: Window | None = None
 
@@ -98,7 +97,6 @@ class FeatureCompiler:
             paths=compiled.paths,
             of_event=compiled.of_event,
             irreproducible=compiled.irreproducible,
-            entities=compiled.entities,
             lookups=compiled.lookups,
             window=compiled.window,
         )
@@ -200,7 +198,6 @@ class FeatureCompiler:
             frozenset(paths),
             of_event=False,
             irreproducible=window.across is Across.BEST_EFFORT,
-            entities=frozenset({window.entity}),
             window=window,
         )
 
@@ -241,7 +238,6 @@ class FeatureCompiler:
             sort,
             of_event=all(feature.of_event for feature in earlier),
             irreproducible=any(feature.irreproducible for feature in earlier),
-            entities=frozenset().union(*(feature.entities for feature in earlier)),
             lookups=frozenset().union(*(feature.lookups for feature in earlier)),
         )
 

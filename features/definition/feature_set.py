@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,6 @@ class FeatureSet:
         hooks: Python features; each has a flag of its own, after all other flags.
         irreproducible: Indexes of the columns that cannot be computed again from the log alone.
         fields: Terms of the fields of the schema.
-        accept_empty: Entities for which the worker may start with empty histories although the
-            model uses them.
     """
 
     name: str
@@ -76,18 +74,11 @@ class FeatureSet:
     hooks: tuple[str, ...]
     irreproducible: tuple[int, ...]
     fields: Mapping[str, Term]
-    accept_empty: frozenset[str]
 
     @property
     def labelled_entities(self) -> tuple[str, ...]:
         """The entities with windows that count frauds; labels are stored by their keys."""
         return tuple(plan.entity for plan in self.histories.entities if plan.labelled)
-
-    def entities_of(self, features: Iterable[str]) -> frozenset[str]:
-        """The entities whose histories the named features need; unknown names need none."""
-        named = set(features)
-        used = (feature.entities for feature in self.features if feature.name in named)
-        return frozenset().union(*used)
 
 
 def load_feature_set(path: Path) -> FeatureSet:
@@ -118,7 +109,6 @@ def load_feature_set(path: Path) -> FeatureSet:
     plan = WindowPlan([feature.window for feature in features if feature.window], rules)
     hooks = tuple(feature.name for feature in features if feature.spec.python is not None)
     flags = _flags(document, lookups, plan, hooks)
-    _check_accepted(document, file, plan)
     return FeatureSet(
         name=file.name,
         fingerprint=set_fingerprint(features),
@@ -138,7 +128,6 @@ def load_feature_set(path: Path) -> FeatureSet:
         hooks=hooks,
         irreproducible=tuple(i for i, feature in enumerate(features) if feature.irreproducible),
         fields=compiler.leaves,
-        accept_empty=frozenset(history.accept_empty),
     )
 
 
@@ -158,14 +147,6 @@ def _flags(
             "merge some lookups, or functions",
         )
     return Flags(names)
-
-
-def _check_accepted(document: YamlDocument, file: FeaturesFile, plan: WindowPlan) -> None:
-    """Raises ConfigurationError for an accepted entity that has no windows."""
-    for place, entity in enumerate(file.history.accept_empty):
-        if entity not in plan.horizons:
-            where: Location = ("history", "accept_empty", place)
-            raise document.refuse(where, unknown("entity with windows", entity, plan.horizons))
 
 
 def _lookups(document: YamlDocument, file: FeaturesFile, bindings: Bindings) -> dict[str, Lookup]:

@@ -248,10 +248,6 @@ class HistorySpec(Strict):
         "`ahead` and does not move the watermark; default: no limit.",
         examples=["10m"],
     )
-    accept_empty: list[Word] = Field(
-        default=[],
-        description="Entities for which the worker may start with empty histories although the model uses them.",
-    )
 
 
 class FeatureSpec(Strict):

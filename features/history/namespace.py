@@ -30,9 +30,7 @@ class Namespace:
         partitions: Number of partitions of the input topic.
         key: Key of the hashes of event ids and texts.
         generations: Random text by entity that separates its histories from earlier ones, for
-            entities whose histories began empty under an existing state.
-        recounted: Number of times, by entity, that the time its histories reach back to was reset
-            while the histories stayed.
+            entities whose histories began anew under an existing state.
     """
 
     feature_set: str
@@ -41,7 +39,6 @@ class Namespace:
     partitions: int
     key: bytes = field(repr=False)
     generations: Mapping[str, str] = field(default_factory=dict)
-    recounted: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def local(cls, feature_set: str) -> Self:
@@ -49,7 +46,7 @@ class Namespace:
         return cls(feature_set, "local", "files", 1, PROCESS_KEY)
 
     def history_digest(self, entity: str, layout: str) -> str:
-        """Digest that identifies an entity's histories; changes if they are started empty again.
+        """Digest that identifies an entity's histories; changes if they begin anew.
 
         Args:
             entity: Name of the entity.
@@ -57,16 +54,6 @@ class Namespace:
         """
         log = self.topic_id, self.partitions, layout, entity
         return _digest(*log, self.generations.get(entity), fingerprint(self.key))
-
-    def reach_digest(self, entity: str, layout: str) -> str:
-        """Digest for the time that an entity's histories reach back to; changes if it is reset.
-
-        Args:
-            entity: Name of the entity.
-            layout: Digest of the fields of their members.
-        """
-        own, times = self.history_digest(entity, layout), self.recounted.get(entity, 0)
-        return _digest(own, times) if times else own
 
     def history_prefix(self, entity: str, layout: str) -> bytes:
         """Prefix of the keys of an entity's histories; ``layout`` as in `history_digest`."""

@@ -23,9 +23,9 @@ class LogState:
     Attributes:
         highest: Highest event times of those events, in descending order, up to
             ``watermark_support`` of them. A partition without such events has no entry.
-        lowest: Event time that histories reach back to, by `Namespace.reach_digest`.
+        lowest: Event time that histories reach back to, by `Namespace.history_digest`.
         counted: Number of those events in histories that have too few events for a `lowest`, by
-            `Namespace.reach_digest`.
+            `Namespace.history_digest`.
         early: Latest event time of those that did not support the watermark. A partition without
             such events has no entry.
         pairs: The state at earlier offsets, in their order.

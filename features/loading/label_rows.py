@@ -22,7 +22,7 @@ from features.history.labels import LabelBatch
 UNKNOWN = np.iinfo(np.int64).min
 """Sentinel for a missing time."""
 FILE_PARTITION = -1
-"""Partition of labels from a file; their offsets are row numbers."""
+"""Partition of events and labels from files; their offsets are row numbers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

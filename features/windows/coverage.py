@@ -143,4 +143,4 @@ def coverage(
 
 def digest_of(plan: EntityWindows, namespace: Namespace) -> str:
     """Key of an entity's histories in `LogState.lowest`."""
-    return namespace.reach_digest(plan.entity, plan.layout.digest)
+    return namespace.history_digest(plan.entity, plan.layout.digest)

@@ -90,6 +90,15 @@ class Ground:
         assert done.returncode == 2, done
         return done.stderr.splitlines()[-1]
 
+    def fill(self, *files: Path) -> dict[str, Any]:
+        """The result of ``features fill``."""
+        fill = ["features", "fill", "--pipeline", str(self.folder), "--events", *map(str, files)]
+        command = [*self.command[:-3], *fill]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return result
+
 
 MakeGround = Callable[..., Ground]
 
@@ -221,55 +230,68 @@ def test_lost_histories_are_filled_by_a_worker_of_another_group_that_reads_the_t
     assert lowest == (TIME_MS + 14 * _MINUTE_MS) * 1000
 
 
-def test_a_window_that_empties_histories_is_refused_under_the_policy_that_uses_them(
-    make_ground: MakeGround,
-) -> None:
-    ground = make_ground()
-
-    def by_number(policy: dict[str, Any]) -> None:
-        bands = policy.pop("bands")
-        many = {"name": "many", "where": f"{NUMBER} > 2", "bands": bands}
-        policy["segments"] = [many, {"name": "rest", "bands": dict(bands)}]
-
-    edit(ground.folder / "policy.yaml", by_number)
-    ground.send(0, 7, 14, 21, 28, 77)
-    with worker(ground.folder):
-        before = ground.scores(6)
-    assert [_SHORT in score["flags"] for score in before] == [True] * 5 + [False]
-    last = {"name": "LAST", "window": "last", "of": "present", "by": "customer", "over": "1h"}
-    edit(ground.folder / "features.yaml", lambda values: values["features"].append(last))
-    message = ground.refusal()
-    assert "keep other values of customer than" in message
-    assert "history.accept_empty: [customer]" in message
-    found = {finding.check: finding for finding in examine(ground.folder)}
-    assert found["history state"].state is State.FAILED
-
-    edit(
-        ground.folder / "features.yaml",
-        lambda values: values["history"].update(accept_empty=["customer"]),
-    )
-    ground.send(84)
-    with worker(ground.folder):
-        (after,) = ground.scores(7)[6:]
-    assert (after["vector"][NUMBER], _SHORT in after["flags"]) == (1.0, True)
-
-
-def test_a_window_that_looks_further_back_works_at_once_and_its_events_are_flagged(
-    make_ground: MakeGround,
+@pytest.mark.parametrize(
+    ("window", "number"),
+    [
+        ({"name": "LAST", "window": "last", "of": "amount", "by": "customer", "over": "7d"}, 77.25),
+        ({"name": "NB_7D", "window": "count", "by": "customer", "over": "7d"}, 7.0),
+    ],
+    ids=["another value", "a longer window"],
+)
+def test_histories_that_begin_anew_are_filled_from_the_topic(
+    make_ground: MakeGround, window: dict[str, Any], number: float
 ) -> None:
     ground = make_ground()
     ground.send(0, 7, 14, 21, 28, 77)
     with worker(ground.folder):
         assert _SHORT not in ground.scores(6)[5]["flags"]
-    longer = {"name": "NB_7D", "window": "count", "by": "customer", "over": "7d"}
-    edit(ground.folder / "features.yaml", lambda values: values["features"].append(longer))
+    edit(ground.folder / "features.yaml", lambda values: values["features"].append(window))
     found = {finding.check: finding for finding in examine(ground.folder)}
-    assert found["history state"].state is State.WARNING
-    assert "customer: 1 day, 0:10:00 of 7 days, 0:10:00" in found["history state"].found
+    assert found["history state"].state is State.OK
     ground.send(84)
     with worker(ground.folder):
         (after,) = ground.scores(7)[6:]
-    assert (after["vector"]["NB_7D"], _SHORT in after["flags"]) == (7.0, True)
+    # The topic began less than seven days ago.
+    assert (after["vector"][window["name"]], _SHORT in after["flags"]) == (number, True)
+
+
+def test_histories_that_files_filled_reach_back_before_the_topic(make_ground: MakeGround) -> None:
+    ground = make_ground()
+    ground.send(98, 105)
+    rows = [_row(number) for number in range(0, 106, 7)]
+    file = ground.folder / "history.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for _ in range(2):
+        filled = ground.fill(file)
+        # Those of the topic are skipped.
+        assert (filled["rows"], filled["filled"], filled["skipped"]) == (16, 14, 2)
+    with worker(ground.folder):
+        first, second = ground.scores(2)
+    # An hour, and an event each seven minutes.
+    assert (first["vector"][NUMBER], second["vector"][NUMBER]) == (9.0, 9.0)
+    assert first["flags"] == second["flags"] == []
+    # Another worker takes over what was filled; a state that is served begins anew.
+    before = ground.namespace()
+    ground.fill(file)
+    assert ground.namespace() != before
+    ground.send(112)
+    with worker(ground.folder):
+        (third,) = ground.scores(3)[2:]
+    assert (third["vector"][NUMBER], third["flags"]) == (9.0, [])
+
+
+def _row(number: int) -> dict[str, Any]:
+    """The event of ``good_record`` as a row of a file."""
+    return {
+        "id": f"p-{number}",
+        "at": TIME_MS + number * _MINUTE_MS,
+        "customer": f"c-{number % 7}",
+        "card": "k-1",
+        "amount": number % 300 + 0.25,
+        "present": bool(number % 2),
+        "channel": "b",
+        "fee": 0.05,
+    }
 
 
 def test_a_topic_that_was_made_anew_is_refused(make_ground: MakeGround) -> None:
@@ -285,7 +307,7 @@ def test_a_topic_that_was_made_anew_is_refused(make_ground: MakeGround) -> None:
     message = ground.refusal()
     assert "the topic was created again" in message
     assert (
-        "name another store.state, whose histories start empty, or set kafka.accept_topic"
+        "name another store.state, whose histories are filled from the topic, or set kafka.accept_topic"
         in message
     )
     found = {finding.check: finding for finding in examine(ground.folder)}

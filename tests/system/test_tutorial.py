@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -9,8 +10,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.support.rig import ROOT, await_that
@@ -141,6 +145,37 @@ def compare_answers(printed: str) -> None:
     assert len(printed.splitlines()) == 5
 
 
+def compare_with_training(walk: Walk, printed: str) -> None:
+    """Hold the features of the scores against a training table of the same events."""
+    history = pq.read_table(walk.folder / "data" / "history.parquet")
+    row = {name: history[name][0].as_py() for name in history.column_names}
+    live = [
+        row
+        | {
+            "TRANSACTION_ID": 10**9 + number,
+            "TX_DATETIME": datetime(2018, 6, 3, 4, 26, 40, tzinfo=UTC) + timedelta(hours=number),
+            "CUSTOMER_ID": type(row["CUSTOMER_ID"])("509"),
+            "TERMINAL_ID": type(row["TERMINAL_ID"])("7"),
+            "TX_AMOUNT": amount,
+            "TX_FRAUD": None,
+        }
+        for number, amount in enumerate([18.0, 25.0, 20.0, 950.0])
+    ]
+    pq.write_table(
+        pa.Table.from_pylist(live, history.schema), walk.folder / "data" / "sent.parquet"
+    )
+    walk.run(
+        "fraud-worker features build --pipeline payments --events data/history.parquet "
+        "data/sent.parquet --out data/all.parquet"
+    )
+    table = pq.read_table(walk.folder / "data" / "all.parquet").slice(history.num_rows)
+    online = [vector(line) for line in printed.splitlines() if "'event_id'" in line]
+    assert [list(own.values()) for own in online] == [
+        [row[name] for name in own] for own, row in zip(online, table.to_pylist(), strict=True)
+    ]
+    assert not any("history_short" in line for line in printed.splitlines())
+
+
 def decision(line: str) -> str:
     return re.search(r"'decision': '(\w+)'", line)[1]  # type: ignore[index]
 
@@ -163,19 +198,24 @@ def test_the_commands_of_the_readme_work_as_they_stand(tmp_path: Path) -> None:
     assert '"refused": 0' in built
     assert any("counted_by" in line for line in explained)
     walk.run(block("fraud-worker train --features data/table.parquet --out payments/model\n"))
-    up, load_labels = block("fraud-worker dev up").splitlines()
+    up, fill = block("fraud-worker dev up").splitlines()
     check, score, run = block("fraud-worker check").splitlines()
     with walk.servers(up):
-        walk.run(load_labels)
+        filled = json.loads(walk.run(fill).splitlines()[-1])
+        assert filled["filled"] > 0
         assert "failed" not in walk.run(check)
         assert len(walk.run(score).splitlines()) == 5
         with walk.worker(run) as log:
             client = block("python - <<'END'").replace(
                 "localhost:9092", f"127.0.0.1:{walk.kafka_port}"
             )
-            compare_answers(walk.run(client))
+            answers = walk.run(client)
+            compare_answers(answers)
+            compare_with_training(walk, answers)
             state, _demo = block("fraud-worker features state").splitlines()
-            assert len(walk.run(state).splitlines()) == 4
+            members = [json.loads(line) for line in walk.run(state).splitlines()]
+            assert [m["partition"] for m in members if m["partition"] >= 0] == [0] * 4
+            assert len(members) > 4
             walk.edit("policy.yaml", ("version: ", "version: second-"))
             await_that(
                 lambda: "policy_reloaded" in log.read_text(), START_S, "reload", log.read_text

@@ -137,7 +137,7 @@ def _kafka(
     labels = (found or {}).get(topics.LABELS)
     if labels is not None and feature_set is not None:
         yield from topics.judge_labels_kept(feature_set, labels)
-    yield from _histories(settings, files, source, store_ok=store_ok)
+    yield from _histories(settings, feature_set, source, store_ok=store_ok)
     yield from _group(admin, settings, files, cluster, source)
     if source is None or feature_set is None:
         why = _NEEDS_INPUT if source is None else _NEEDS_FEATURES
@@ -152,12 +152,11 @@ def _kafka(
 
 def _histories(
     settings: WorkerSettings,
-    files: Files,
+    feature_set: FeatureSet | None,
     source: topics.Topic | None,
     *,
     store_ok: bool,
 ) -> Iterator[Finding]:
-    feature_set = files.feature_set
     if feature_set is None or not feature_set.histories.windows:
         return
     if source is None:
@@ -168,10 +167,7 @@ def _histories(
     known = source.number("retention.ms") is not None
     yield from histories.judge_windows(feature_set, topic, retention_known=known)
     if store_ok and settings.store is not None:
-        used = model.used_features(settings, files.rules)
-        look = partial(
-            histories.check_state, settings, feature_set, topic, used, retention_known=known
-        )
+        look = partial(histories.check_state, settings, feature_set, topic, retention_known=known)
         yield from run_check(histories.STATE, look)
         yield from run_check(
             histories.COVERAGE,

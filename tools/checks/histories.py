@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 
 from features.definition import FeatureSet
@@ -63,9 +63,10 @@ def _judge_retention(feature_set: FeatureSet, retention_ms: int | None) -> Findi
     names = ", ".join(f"{window.name} ({days(window.reach // 1000)})" for window in beyond)
     return warning(
         REBUILD,
-        f"the topic keeps events for {days(retention_ms)}, less than {names} reach back: it could "
-        "not rebuild them if the store lost its histories",
-        "raise retention.ms of the input topic, or keep the store's data safe (appendonly yes)",
+        f"the topic keeps events for {days(retention_ms)}, less than {names} reach back: a new or "
+        "lost history is not filled as far, and its events are flagged history_short until it is",
+        "raise retention.ms of the input topic, or fill histories from files (features fill), and "
+        "keep the store's data safe (appendonly yes)",
     )
 
 
@@ -73,7 +74,6 @@ def check_state(
     settings: WorkerSettings,
     feature_set: FeatureSet,
     topic: InputTopic,
-    features: Iterable[str],
     *,
     retention_known: bool = True,
 ) -> list[Finding]:
@@ -83,7 +83,6 @@ def check_state(
         settings: The settings of the worker.
         feature_set: The feature set, which has windows.
         topic: The input topic.
-        features: Names of the features that the model and the policy use.
         retention_known: False if the topic's retention could not be read.
 
     Raises:
@@ -93,48 +92,40 @@ def check_state(
     state = settings.state_name
     with closing(open_store(settings)) as store:
         record = read_record(store, feature_set.name, state)
-    wanted = state_request(settings, feature_set, features, topic)
+    wanted = state_request(settings, feature_set, topic)
     accept_state(state, record, wanted)
-    accepted = _judge_found(wanted, record)
+    found_in = _judge_record(wanted, record, fills=settings.fill.wait)
     kept_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
     new = record is None or record.source is None
     known = "new" if new else f"matches {topic.name}"
     if kept_ms is None and retention_known:
         found = f"{state}: {known}; histories are kept for ever, as the topic's events are"
-        return [ok(STATE, f"{found} (store.max_lag_s bounds them)"), *accepted]
+        return [ok(STATE, f"{found} (store.max_lag_s bounds them)"), *found_in]
     if kept_ms is None:
         found = f"{state}: {known}; the topic's retention cannot be read, so histories "
         remedy = "set store.max_lag_s; otherwise histories of unused keys are never deleted"
-        return [warning(STATE, found + "are kept for ever", remedy), *accepted]
+        return [warning(STATE, found + "are kept for ever", remedy), *found_in]
     kept = f"histories are kept for {days(kept_ms)} after their last event"
-    return [ok(STATE, f"{state}: {known}; {kept}"), *accepted]
+    return [ok(STATE, f"{state}: {known}; {kept}"), *found_in]
 
 
-def _judge_found(wanted: StateRequest, record: StateRecord | None) -> list[Finding]:
-    """Warn of histories that the next start finds empty or too short, and of idle settings."""
+def _judge_record(
+    wanted: StateRequest, record: StateRecord | None, *, fills: bool
+) -> list[Finding]:
+    """Tell which histories begin anew at the next start, and warn of missing labels."""
     if record is None or record.source is None:
         return []
-    emptied, shortened = wanted.emptied(record), wanted.shortened(record)
     findings = []
-    if emptied:
-        found = f"histories of {', '.join(emptied)} will be empty at the next start"
-        remedy = "expect the flag history_short on events until they reach back far enough"
-        findings.append(warning(STATE, found, remedy))
-    if shortened:
-        kept = "; ".join(f"{entity}: {words}" for entity, words in shortened.items())
-        found = f"histories are too short for the next start ({kept})"
-        remedy = (
-            "expect the flag history_short on events whose windows reach back further than they do"
-        )
-        findings.append(warning(STATE, found, remedy))
+    if begun := wanted.begun(record):
+        found = f"histories of {', '.join(begun)} begin anew at the next start"
+        if fills:
+            findings.append(ok(STATE, f"{found} and are filled from the topic"))
+        else:
+            remedy = "set fill.wait: true, or expect the flag history_short until they are long"
+            findings.append(warning(STATE, f"{found}, empty", remedy))
     if unknown := wanted.without_labels(record):
         found = f"no labels were loaded for {', '.join(unknown)}, whose fraud_share windows are 0"
         remedy = "load all labels: fraud-worker features load-labels"
-        findings.append(warning(STATE, found, remedy))
-    idle = sorted(wanted.accept_empty.difference(emptied, shortened))
-    if idle:
-        found = f"history.accept_empty: {', '.join(idle)}: the histories are there already"
-        remedy = "remove it from features.yaml: it lets a later change empty them without a refusal"
         findings.append(warning(STATE, found, remedy))
     return findings
 

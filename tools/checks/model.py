@@ -32,16 +32,6 @@ def check_model(settings: WorkerSettings, feature_set: FeatureSet | None) -> lis
     return run_check(BUNDLE, lambda: _check_bundle(settings, feature_set))
 
 
-def used_features(settings: WorkerSettings, rules: Rules | None) -> frozenset[str]:
-    """Names of the features that the model and the policy use, where these are valid."""
-    of_policy = frozenset() if rules is None else rules.features
-    try:
-        manifest = read_manifest(resolve(settings.model.bundle, settings.model.location))
-    except BundleRefusedError:
-        return of_policy
-    return of_policy.union(feature.name for feature in manifest.features)
-
-
 def _check_bundle(settings: WorkerSettings, feature_set: FeatureSet | None) -> list[Finding]:
     model = settings.model
     bundle = proven_bundle(settings)

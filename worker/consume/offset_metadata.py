@@ -38,7 +38,7 @@ class OffsetMetadata:
         highest_event_times: Times of the events before the offset that support the watermark, from
             the highest, in microseconds since 1970-01-01 UTC; empty without such events.
         lowest_event_time: Time that histories reach back to, in microseconds since 1970-01-01 UTC,
-            by `Namespace.reach_digest`; empty before they begin.
+            by `Namespace.history_digest`; empty before they begin.
         counted_events: Number of events of histories that have not begun, as `LogState.counted`.
         early_event_time: Latest time of the events that did not support the watermark, in
             microseconds since 1970-01-01 UTC; None without such events.

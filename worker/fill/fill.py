@@ -134,6 +134,11 @@ class Fill:
         self._members.forget(self.log_state, remaining.keys())
         return self._report(remaining)
 
+    @property
+    def truncated(self) -> Mapping[int, int]:
+        """First offset of the log, for each partition that has lost records of its range."""
+        return self._reader.truncated
+
     def close(self) -> None:
         """End the fill, also before it is done."""
         self._reader.close()

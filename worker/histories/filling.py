@@ -93,6 +93,7 @@ class Restoring:
         self._partitions = sorted({partition for _, partition in missing})
         self._begins: dict[int, int] = {}
         self._needed: dict[int, int] = {}
+        self._truncated: Mapping[int, int] = {}
         self._at: dict[int, int] = {}
 
     def run(self) -> Iterator[Progress]:
@@ -124,6 +125,7 @@ class Restoring:
         fill = source.begin(
             target.namespace, self._append, ranges, _joined(states), present, STEP_RECORDS
         )
+        self._truncated = fill.truncated
         with closing(fill):
             while not (progress := fill.step()).done:
                 yield progress
@@ -176,7 +178,7 @@ class Restoring:
         """Mark of histories that are filled up to an offset.
 
         At the checkpoint they reach back to the time from which on they hold all members, or to the
-        first events of the log.
+        first events of the log, or of the files before it.
         """
         begin, digest = self._begins[partition], histories.digest
         if end < self._state.offsets[partition]:
@@ -186,12 +188,18 @@ class Restoring:
         watermarks = {**log.watermarks(support), **self._state.watermarks(support)}
         watermark = watermarks.get(partition, UNKNOWN)
         lowest = log.lowest.get(partition, {}).get(digest, NOT_BEGUN)
+        if lowest == NOT_BEGUN and digest in self._state.lowest.get(partition, {}):
+            # The log has lost events since: the metadata would say that they are there.
+            lowest = watermark
+        lowest = min(lowest, self._target.marks.lowest_of_files(histories))
+        if partition not in self._truncated:
+            lowest = self._needed.get(partition, lowest)
         return Mark(
             begin,
             end,
             watermark,
             watermark,
-            self._needed.get(partition, lowest),
+            lowest,
             log.counted.get(partition, {}).get(digest, 0),
         )
 

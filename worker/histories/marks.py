@@ -30,7 +30,7 @@ class MarkedHistories:
         entity: The entity.
         key: Key of the marks.
         prefix: Prefix of the keys of the histories.
-        digest: `Namespace.reach_digest` of the histories.
+        digest: `Namespace.history_digest` of the histories.
         is_own: True if all events of a key are in one partition.
     """
 
@@ -64,7 +64,7 @@ class Marks:
                 windows.entity,
                 namespace.marks_key(windows.entity, windows.layout.digest),
                 namespace.history_prefix(windows.entity, windows.layout.digest),
-                namespace.reach_digest(windows.entity, windows.layout.digest),
+                namespace.history_digest(windows.entity, windows.layout.digest),
                 windows.own,
             )
             for windows in plan.entities
@@ -72,6 +72,7 @@ class Marks:
         self._partitions = namespace.partitions
         self._support = plan.rules.watermark_support
         self.read: list[npt.NDArray[Any]] = []
+        self._of_files: list[npt.NDArray[Any]] = []
         self._server = ServerRun("", 0)
         self.keys = [histories.key for histories in self.histories]
         self.labels: Longs = np.empty(0, np.int64)
@@ -83,10 +84,13 @@ class Marks:
         """Take the marks that were read for ``keys``."""
         if read.server is not None:
             self._server = read.server
-            self.read = [
-                valid_marks(read_marks(value, self._partitions), read.server)
+            held = [
+                valid_marks(read_marks(value, self._partitions + 1), read.server)
                 for value in read.marks[: len(self.histories)]
             ]
+            # Behind the marks of the partitions stands the one of events of files.
+            self.read = [of_all[:-1] for of_all in held]
+            self._of_files = [of_all[-1:] for of_all in held]
             if self._has_labels:
                 value = read.marks[-1]
                 marks = read_marks(value, len(value or b"") // MARK.itemsize)
@@ -95,6 +99,11 @@ class Marks:
     def of(self, histories: MarkedHistories) -> npt.NDArray[Any]:
         """MARK[P] of some histories, as it was last read."""
         return self.read[self.histories.index(histories)]
+
+    def lowest_of_files(self, histories: MarkedHistories) -> int:
+        """Time that events of files let histories reach back to; NOT_BEGUN if there are none."""
+        (mark,) = self._of_files[self.histories.index(histories)]
+        return int(mark["lowest"]) if mark["reached"] else NOT_BEGUN
 
     def missing(self, offsets: Mapping[int, int]) -> list[tuple[MarkedHistories, int]]:
         """Histories and partitions of which some members before these offsets may be missing."""

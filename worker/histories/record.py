@@ -19,7 +19,7 @@ from features.history.namespace import Namespace, record_key
 from features.store.protocol import OnlineStore
 from features.values.hash64 import KEY_BYTES
 
-ANEW = "name another store.state, whose histories start empty"
+ANEW = "name another store.state, whose histories are filled from the topic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +49,17 @@ class HistoryStart:
     Attributes:
         layout: Digest of the fields that members keep.
         mark: Mark that distinguishes these histories from earlier ones that were emptied.
-        back: How far before the watermark members are kept, in microseconds; None in records of
-            earlier versions.
-        cap: Number of members that are kept of each history; None in records of earlier versions.
+        back: How far before the watermark members are kept, in microseconds.
+        cap: Number of members that are kept of each history.
         expire_ms: Shortest time after its last write after which a history may have expired, in
             milliseconds; None: never.
-        recounted: As in `Namespace`.
     """
 
     layout: str
     mark: str
-    back: int | None = None
-    cap: int | None = None
+    back: int
+    cap: int
     expire_ms: int | None = None
-    recounted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +109,7 @@ class StateRecord:
         if self.source is not None:
             topic_id, partitions = self.source.topic_id, self.source.partitions
         generations = {entity: begun.mark for entity, begun in self.histories.items()}
-        recounted = {entity: begun.recounted for entity, begun in self.histories.items()}
-        return Namespace(feature_set, state, topic_id, partitions, self.key, generations, recounted)
+        return Namespace(feature_set, state, topic_id, partitions, self.key, generations)
 
 
 def find_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespace | None:

@@ -49,7 +49,6 @@ class StateLocation:
 def claim_location(
     settings: WorkerSettings,
     feature_set: FeatureSet,
-    features: Collection[str],
     store: OnlineStore,
     topic: InputTopic,
 ) -> StateLocation:
@@ -58,7 +57,6 @@ def claim_location(
     Args:
         settings: Settings of the worker.
         feature_set: Feature set whose windows read the histories.
-        features: Names of the features that the model and the policy use.
         store: Online store that holds the state.
         topic: Input topic.
 
@@ -67,7 +65,7 @@ def claim_location(
         ConfigurationError: Topic and state do not fit, or the store may evict keys.
     """
     store.require_no_eviction()
-    wanted = state_request(settings, feature_set, features, topic)
+    wanted = state_request(settings, feature_set, topic)
     namespace = claim(store, feature_set.name, settings.state_name, wanted)
     expire_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
     log.info(
@@ -77,15 +75,13 @@ def claim_location(
 
 
 def state_request(
-    settings: WorkerSettings, feature_set: FeatureSet, features: Iterable[str], topic: InputTopic
+    settings: WorkerSettings, feature_set: FeatureSet, topic: InputTopic
 ) -> StateRequest:
     """Make the request of a worker with these settings; arguments are those of `claim_location`."""
     return StateRequest(
         source_of(topic, settings.kafka.group),
         feature_set.histories.layouts,
-        feature_set.entities_of(features),
         settings.kafka.accept_topic == topic.topic_id,
-        feature_set.accept_empty,
         settings.store.accept_group if settings.store else None,
         feature_set.histories.backs,
         feature_set.histories.rules.cap,
@@ -444,7 +440,7 @@ class StoredHistories:
             raise ConfigurationError(
                 f"kafka.input_topic: partition {max(partitions)} is new, store.state {state} is of "
                 f"{count} partitions: keys are now in other partitions than their histories; name "
-                "another store.state, whose histories start empty"
+                "another store.state, whose histories are filled from the topic"
             )
 
     def _begin(self, offsets: Mapping[int, int]) -> None:

@@ -19,6 +19,7 @@ def compact_members(
     end: int,
     size: int,
     first: Longs,
+    own: int,
     oldest: Longs,
     cap: int,
     worth: int,
@@ -38,6 +39,7 @@ def compact_members(
         end: Byte at which it ends.
         size: Bytes of a member.
         first: As in `Events`.
+        own: Partition of the history's events, by whose watermark members of files go.
         oldest: As in `Stored`.
         cap: As in `CompiledWindows`.
         worth: As in `CompiledWindows`.
@@ -55,13 +57,15 @@ def compact_members(
     for partition in range(len(oldest)):
         newest = max(newest, oldest[partition])
     for place in range(behind(members, rows.TIME, count, newest)):
-        needed -= not _is_needed(oldest, members[rows.PARTITION, place], members[rows.TIME, place])
+        needed -= not _is_needed(
+            oldest, members[rows.PARTITION, place], own, members[rows.TIME, place]
+        )
     excess = needed - cap - 1 if needed > 2 * cap else 0
     if not _is_worth(all_, needed - excess, worth):
         return NOWHERE
     removed, staying = np.ones(all_, np.uint8), 0
     for place in range(count):
-        if _is_needed(oldest, members[rows.PARTITION, place], members[rows.TIME, place]):
+        if _is_needed(oldest, members[rows.PARTITION, place], own, members[rows.TIME, place]):
             if excess:
                 excess -= 1
             else:
@@ -118,8 +122,10 @@ def _is_worth(all_: int, staying: int, worth: int) -> bool:
 
 
 @leaf
-def _is_needed(oldest: Longs, partition: int, time: int) -> bool:
+def _is_needed(oldest: Longs, partition: int, own: int, time: int) -> bool:
     """True for a member that a later event may reach."""
+    if partition < 0:
+        partition = own
     return not 0 <= partition < len(oldest) or time > oldest[partition]
 
 

@@ -4,7 +4,7 @@ The stored members of a history are read and sorted once. Then its events are ta
 the log: an event sees the members that were inserted before it, and is inserted itself unless it is
 late, or a duplicate in a history of one partition. Where stored members of a shared history are
 ahead of the batch, each event sees a copy of the members, without those of its own partition that
-do not stand before it.
+do not stand before it. Members of a file are hidden as `copies` says.
 """
 
 from __future__ import annotations
@@ -17,6 +17,13 @@ from features.windows.kernel import rows
 from features.windows.kernel.aggregates import choose, compute_windows, first_shown, span
 from features.windows.kernel.columns import behind
 from features.windows.kernel.compaction import compact_labels, compact_members, compact_shared
+from features.windows.kernel.copies import (
+    has_id_of_log,
+    hide_copies,
+    is_any_of_file,
+    leave_copies_out,
+    show_copies,
+)
 from features.windows.kernel.fraud_labels import find_labels, is_fraud, read_labels
 from features.windows.kernel.members import (
     add_up,
@@ -39,6 +46,7 @@ from features.windows.kernel.shared import (
 )
 from features.windows.kernel.structs import (
     MISSING,
+    NO_PARTITION,
     NOWHERE,
     CompiledWindows,
     Events,
@@ -71,6 +79,9 @@ def compute(
         begin = stored.begins[of]
         end = begin + stored.lengths[of]
         count = read(stored.data, begin, end, plan.size, plan.columns, hidden, history.members)
+        has_copies = is_any_of_file(history.members, count)
+        if has_copies and not plan.shared:
+            count = leave_copies_out(history.members, count, plan.duplicates, history.table)
         if plan.shared:
             length = compact_shared(
                 stored.data,
@@ -92,6 +103,7 @@ def compute(
                 end,
                 plan.size,
                 events.first,
+                events.members[rows.PARTITION, events.ends[of]],
                 stored.oldest,
                 plan.cap,
                 plan.worth,
@@ -116,7 +128,9 @@ def compute(
         )
         results.begins[rows.LABELS, of], results.lengths[rows.LABELS, of] = labels_at, length
         labels_at += max(length, 0)
-        _compute_events(plan, events, results, trace, history, labels, of, count, values, first)
+        _compute_events(
+            plan, events, results, trace, history, labels, of, count, has_copies, values, first
+        )
     _give(values, events.order, events.ends[first], results.values)
 
 
@@ -130,6 +144,7 @@ def _compute_events(  # noqa: PLR0915 - split, histories of few members took a f
     labels: Longs,
     of: int,
     count: int,
+    has_copies: bool,
     values: Floats,
     first: int,
 ) -> None:
@@ -144,6 +159,7 @@ def _compute_events(  # noqa: PLR0915 - split, histories of few members took a f
         labels: Labels of the history.
         of: The history.
         count: Number of stored members.
+        has_copies: True if some of these are of a file.
         values: Values of the windows to fill, in the order of the histories.
         first: History whose events are the first in ``values``.
     """
@@ -152,7 +168,7 @@ def _compute_events(  # noqa: PLR0915 - split, histories of few members took a f
     begin, earlier = at, rows.KEPT + plan.columns.shape[1]
     find_labels(labels, members, 0, count)
     if plan.shared and is_any_ahead(members, count, events.first):
-        all_ = copy_visible(members, count, NOWHERE, 0, history.all)
+        all_ = copy_visible(members, count, NO_PARTITION, 0, history.all)
     elif plan.shared:
         find_repeats(members, count, plan.pairs, earlier, plan.duplicates, plan.cap, history.table)
     add_up(members, history.counts, history.sums, plan.pairs, 0, count)
@@ -166,6 +182,15 @@ def _compute_events(  # noqa: PLR0915 - split, histories of few members took a f
             find_repeats(
                 members, count, plan.pairs, earlier, plan.duplicates, plan.cap, history.table
             )
+            add_up(members, history.counts, history.sums, plan.pairs, 0, count)
+        total = count
+        if has_copies:
+            count = hide_copies(members, count, event, plan.duplicates)
+        if count < total:
+            if plan.shared:
+                find_repeats(
+                    members, count, plan.pairs, earlier, plan.duplicates, plan.cap, history.table
+                )
             add_up(members, history.counts, history.sums, plan.pairs, 0, count)
         base, place = events.base[index], place_of(members, count, event)
         if plan.shared:
@@ -187,6 +212,8 @@ def _compute_events(  # noqa: PLR0915 - split, histories of few members took a f
             floor = max(0, count - plan.cap)
             oldest = max(floor, behind(members, rows.TIME, count, base - plan.duplicates))
             duplicate = has_id(members, oldest, count, event)
+            if duplicate and has_copies:
+                duplicate = has_id_of_log(members, oldest, count, event)
             results.duplicate[column] = duplicate
             results.capped[column] = (
                 floor > 0 and members[rows.TIME, floor - 1] > base - plan.horizon
@@ -221,6 +248,27 @@ def _compute_events(  # noqa: PLR0915 - split, histories of few members took a f
             )
             if column == trace.event and window <= trace.window < done:
                 _trace(plan, history, labels, floor, count, place, base, duplicate, trace)
+        if count < total and (plan.shared or events.late[index] or duplicate):
+            # Others see the copies, and the event joins as a repeat.
+            show_copies(members, count, total)
+            count = total
+            if plan.shared:
+                find_repeats(
+                    members, count, plan.pairs, earlier, plan.duplicates, plan.cap, history.table
+                )
+                place = place_of(members, count, event)
+                find_id(
+                    members,
+                    count,
+                    place,
+                    base,
+                    plan.delay,
+                    plan.duplicates,
+                    plan.cap,
+                    plan.pairs,
+                    earlier,
+                )
+            add_up(members, history.counts, history.sums, plan.pairs, 0, count)
         if events.late[index] or duplicate:
             continue
         if all_ == NOWHERE:

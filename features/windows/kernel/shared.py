@@ -34,7 +34,7 @@ def copy_visible(source: Longs, count: int, partition: int, offset: int, target:
     Args:
         source: Members.
         count: Number of members.
-        partition: Partition of the event; NOWHERE to copy all members.
+        partition: Partition of the event; NO_PARTITION to copy all members.
         offset: Offset of the event.
         target: Columns to fill.
     """

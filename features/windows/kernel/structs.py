@@ -14,6 +14,8 @@ UNREACHED = np.iinfo(np.int64).min
 """Time before all times."""
 NOWHERE = -1
 """Index that refers to nothing."""
+NO_PARTITION = np.iinfo(np.int64).min
+"""Partition of no member; that of files is -1."""
 
 
 class CompiledWindows(NamedTuple):

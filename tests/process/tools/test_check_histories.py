@@ -56,7 +56,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
 def begun(folder: Path, store: MemoryStore) -> WorkerSettings:
     """Settings of a pipeline whose histories are in the store, labels loaded."""
     settings, before = load_settings(folder), load_feature_set(folder / "features.yaml")
-    claim(store, "payments", "payments", state_request(settings, before, [NUMBER], TOPIC))
+    claim(store, "payments", "payments", state_request(settings, before, TOPIC))
     note_labelled(store, "payments", "payments", ["card"])
     return settings
 
@@ -96,83 +96,46 @@ def test_a_state_is_new_or_of_the_topic_and_nothing_is_written(
 ) -> None:
     settings, feature_set = load_settings(folder), load_feature_set(folder / "features.yaml")
     for _ in range(2):
-        (finding,) = check_state(settings, feature_set, TOPIC, ())
+        (finding,) = check_state(settings, feature_set, TOPIC)
         assert (finding.check, finding.state) == (STATE, State.OK)
         assert finding.found == (
             "payments: new; histories are kept for 45 days after their last event"
         )
-    claim(store, "payments", "payments", state_request(settings, feature_set, (), TOPIC))
+    claim(store, "payments", "payments", state_request(settings, feature_set, TOPIC))
     note_labelled(store, "payments", "payments", ["card"])
     unlimited = replace(TOPIC, retention_ms=None)
-    (finding,) = check_state(settings, feature_set, unlimited, ())
+    (finding,) = check_state(settings, feature_set, unlimited)
     assert finding.state is State.OK
     assert "histories are kept for ever, as the topic's events are" in finding.found
-    (finding,) = check_state(settings, feature_set, unlimited, (), retention_known=False)
+    (finding,) = check_state(settings, feature_set, unlimited, retention_known=False)
     assert finding.state is State.WARNING
     assert "payments: matches in" in finding.found
     assert finding.found.endswith("histories are kept for ever")
     assert "store.max_lag_s" in finding.remedy
     with pytest.raises(ConfigurationError, match="created again"):
-        check_state(settings, feature_set, replace(TOPIC, topic_id="id-2"), ())
+        check_state(settings, feature_set, replace(TOPIC, topic_id="id-2"))
 
 
-def test_a_window_that_would_empty_histories_under_the_model_fails_until_it_is_accepted(
-    begun: WorkerSettings, store: MemoryStore, tmp_path: Path
+@pytest.mark.parametrize(
+    "window",
+    [{"name": "LAST", "window": "last", "of": "present", "by": "customer", "over": "1h"}, COUNT],
+    ids=["another value", "a longer window"],
+)
+def test_histories_that_begin_anew_are_told_with_what_they_are_filled_from(
+    begun: WorkerSettings, store: MemoryStore, tmp_path: Path, window: dict[str, object]
 ) -> None:
-    settings = begun
-    last = {"name": "LAST", "window": "last", "of": "present", "by": "customer", "over": "1h"}
-    wider = windowed_pipeline(tmp_path / "pipeline", RISK, last)
-
-    def judge(*features: str) -> list[Finding]:
-        feature_set = load_feature_set(wider / "features.yaml")
-        return check_state(settings, feature_set, TOPIC, features)
-
-    with pytest.raises(ConfigurationError, match=r"other values of customer .*accept_empty"):
-        judge(NUMBER)
-    # The model does not use them.
-    _, empty = judge("CARD_RISK_7D")
-    assert (empty.check, empty.state) == (STATE, State.WARNING)
-    assert empty.found == "histories of customer will be empty at the next start"
-    assert "history_short" in empty.remedy
-
-    edit(wider / "features.yaml", lambda v: v["history"].update(accept_empty=["customer"]))
-    _, empty = judge(NUMBER)
-    assert empty.found == "histories of customer will be empty at the next start"
-    after = load_feature_set(wider / "features.yaml")
-    claim(store, "payments", "payments", state_request(settings, after, [NUMBER], TOPIC))
-    _, idle = judge(NUMBER)
-    assert idle.state is State.WARNING
-    assert idle.found == "history.accept_empty: customer: the histories are there already"
-    assert "remove it" in idle.remedy
-
-
-def test_a_window_that_looks_further_back_than_histories_were_kept_fails_until_it_is_accepted(
-    begun: WorkerSettings, store: MemoryStore, tmp_path: Path
-) -> None:
-    settings = begun
-    longer = windowed_pipeline(tmp_path / "pipeline", RISK, COUNT)
-
-    def judge(*features: str) -> list[Finding]:
-        feature_set = load_feature_set(longer / "features.yaml")
-        return check_state(settings, feature_set, TOPIC, features)
-
-    # A day, for ids, and ten minutes of lateness.
-    with pytest.raises(
-        ConfigurationError, match=r"customer: 1 day, 0:10:00 of 7 days, 0:10:00.*accept_empty"
-    ):
-        judge(NUMBER)
-    _, short = judge("CARD_RISK_7D")
-    assert (short.check, short.state) == (STATE, State.WARNING)
-    assert short.found == (
-        "histories are too short for the next start (customer: 1 day, 0:10:00 of 7 days, 0:10:00)"
-    )
-    assert "history_short" in short.remedy
-    edit(longer / "features.yaml", lambda v: v["history"].update(accept_empty=["customer"]))
-    assert judge(NUMBER)[1] == short
-    after = load_feature_set(longer / "features.yaml")
-    claim(store, "payments", "payments", state_request(settings, after, [NUMBER], TOPIC))
-    _, idle = judge(NUMBER)
-    assert idle.found == "history.accept_empty: customer: the histories are there already"
+    changed = windowed_pipeline(tmp_path / "pipeline", RISK, window)
+    feature_set = load_feature_set(changed / "features.yaml")
+    _, anew = check_state(begun, feature_set, TOPIC)
+    assert (anew.check, anew.state) == (STATE, State.OK)
+    found = "histories of customer begin anew at the next start"
+    assert anew.found == f"{found} and are filled from the topic"
+    empty = begun.model_copy(update={"fill": begun.fill.model_copy(update={"wait": False})})
+    _, anew = check_state(empty, feature_set, TOPIC)
+    assert (anew.state, anew.found) == (State.WARNING, f"{found}, empty")
+    assert "history_short" in anew.remedy
+    claim(store, "payments", "payments", state_request(begun, feature_set, TOPIC))
+    assert len(check_state(begun, feature_set, TOPIC)) == 1
 
 
 def test_an_entity_that_has_become_labelled_is_warned_of_until_labels_are_loaded(
@@ -183,16 +146,16 @@ def test_an_entity_that_has_become_labelled_is_warned_of_until_labels_are_loaded
     unlabelled = windowed_pipeline(tmp_path / "pipeline", share)
     before = load_feature_set(unlabelled / "features.yaml")
     assert before.histories.layouts == after.histories.layouts
-    claim(store, "payments", "payments", state_request(settings, before, [], TOPIC))
-    assert len(check_state(settings, before, TOPIC, ())) == 1
+    claim(store, "payments", "payments", state_request(settings, before, TOPIC))
+    assert len(check_state(settings, before, TOPIC)) == 1
     for _ in range(2):
-        _, found = check_state(settings, after, TOPIC, ())
+        _, found = check_state(settings, after, TOPIC)
         assert (found.check, found.state) == (STATE, State.WARNING)
         assert found.found == "no labels were loaded for card, whose fraud_share windows are 0"
         assert "features load-labels" in found.remedy
-        claim(store, "payments", "payments", state_request(settings, after, [], TOPIC))
+        claim(store, "payments", "payments", state_request(settings, after, TOPIC))
     note_labelled(store, "payments", "payments", ["card"])
-    assert len(check_state(settings, after, TOPIC, ())) == 1
+    assert len(check_state(settings, after, TOPIC)) == 1
 
 
 def test_how_far_back_histories_reach_is_told_by_the_checkpoints(
@@ -207,9 +170,7 @@ def test_how_far_back_histories_reach_is_told_by_the_checkpoints(
         return finding
 
     assert judge().state is State.OK
-    namespace = claim(
-        store, "payments", "payments", state_request(settings, feature_set, (), TOPIC)
-    )
+    namespace = claim(store, "payments", "payments", state_request(settings, feature_set, TOPIC))
     customer, card = (
         namespace.history_digest(entity, layout)
         for entity, layout in feature_set.histories.layouts.items()
@@ -236,7 +197,7 @@ def test_the_state_has_the_name_that_the_settings_give_it(
     monkeypatch.setenv("FRAUD_WORKER_STORE__STATE", "second")
     monkeypatch.setenv("FRAUD_WORKER_STORE__MAX_LAG_S", "86400")
     settings, feature_set = load_settings(folder), load_feature_set(folder / "features.yaml")
-    (finding,) = check_state(settings, feature_set, TOPIC, ())
+    (finding,) = check_state(settings, feature_set, TOPIC)
     assert finding.found == "second: new; histories are kept for 16 days after their last event"
 
 

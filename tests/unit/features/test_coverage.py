@@ -200,9 +200,8 @@ def test_partitions_are_apart(made: FeatureSet) -> None:
         replace(LOCAL, topic_id="another"),
         replace(LOCAL, partitions=2),
         replace(LOCAL, generations={"shop": "anew"}),
-        replace(LOCAL, recounted={"shop": 1}),
     ],
-    ids=["a lost key", "another topic", "more partitions", "emptied", "recounted"],
+    ids=["a lost key", "another topic", "more partitions", "emptied"],
 )
 def test_histories_that_began_anew_are_empty_whatever_the_log_had(
     made: FeatureSet, other: Namespace
@@ -212,7 +211,7 @@ def test_histories_that_began_anew_are_empty_whatever_the_log_had(
     found, after = short(made, [101], log, other)
     assert found["shop"] == [True]
     # Of the entity alone whose histories were emptied.
-    assert found["card"] == [not (other.generations or other.recounted)]
+    assert found["card"] == [not other.generations]
     assert made.histories.coverage(log, other)["shop"] == 0.0
     assert len(after.lowest[0]) == 2
 

@@ -115,22 +115,6 @@ def test_a_horizon_reaches_as_far_as_the_longest_window_or_duplicates(tmp_path: 
     )
 
 
-def test_accept_empty_names_entities_with_windows_and_changes_no_fingerprint(
-    tmp_path: Path,
-) -> None:
-    window = "window: count, by: card, over: 1d"
-    plain = made(tmp_path, window)
-    assert plain.accept_empty == set()
-    head = HEAD.replace("cap: 100}", "cap: 100, accept_empty: [card]}")
-    text = f"{head}  - {{name: W0, {window}}}\n"
-    accepting = feature_set(tmp_path, text)
-    assert accepting.accept_empty == {"card"}
-    assert accepting.fingerprint == plain.fingerprint
-    for other in ("shop", "crad"):
-        with pytest.raises(ConfigurationError, match=f"unknown entity with windows '{other}'"):
-            feature_set(tmp_path, text.replace("[card]", f"[{other}]"))
-
-
 def test_a_set_without_windows_has_no_histories(tmp_path: Path) -> None:
     loaded = feature_set(tmp_path, HEAD)
     assert not loaded.histories.windows

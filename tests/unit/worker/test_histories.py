@@ -62,7 +62,7 @@ PLAN = WindowPlan(
     [Window("n", Aggregate.COUNT, "card", DAY, 0, None, None, True, Across.OWN, 0.0, frozenset())],
     HistoryRules(0, DAY, 1_000, 3, None),
 )
-DIGEST = NAMESPACE.reach_digest("card", PLAN.layouts["card"])
+DIGEST = NAMESPACE.history_digest("card", PLAN.layouts["card"])
 MARKS = NAMESPACE.marks_key("card", PLAN.layouts["card"])
 WRITES = Writes([(b"h:1", b"12345678"), (b"h:2", b"1234")], [COMPACTION])
 _PATIENCE_S = 20.0
@@ -417,7 +417,7 @@ def test_labels_that_come_before_any_worker_have_the_key_of_the_state() -> None:
     store = MemoryStore()
     labels = label_namespace(store, "cards", "fraud")
     assert find_namespace(store, "cards", "fraud") is None
-    namespace = claimed(store, wanted(used=frozenset({"card"})))
+    namespace = claimed(store, wanted())
     assert namespace.label_prefix("card") == labels.label_prefix("card")
     assert label_namespace(store, "cards", "fraud").key == namespace.key == labels.key
 
@@ -437,7 +437,7 @@ def test_an_accepted_topic_takes_the_place_of_the_one_before_with_empty_historie
     again = InputTopic("payments", "id-9", 5, None)
     with pytest.raises(ConfigurationError):
         claimed(store, wanted(again))
-    namespace = claimed(store, wanted(again, accept_topic=True, used=frozenset({"card"})))
+    namespace = claimed(store, wanted(again, accept_topic=True))
     assert (namespace.topic_id, namespace.partitions) == ("id-9", 5)
     assert find_namespace(store, "cards", "fraud") == namespace
     # Back to the first, as after a cluster was down: its histories have a gap by now.
@@ -476,7 +476,7 @@ def test_a_state_of_another_log_is_refused_with_both_remedies(
     message = str(refused.value)
     assert why in message
     assert remedy in message
-    assert "name another store.state, whose histories start empty" in message
+    assert "name another store.state, whose histories are filled from the topic" in message
     assert f"(id {topic.topic_id}, partitions {topic.partitions})" in message
     assert find_namespace(store, "cards", "fraud") == namespace
 
@@ -555,50 +555,31 @@ def test_a_topic_that_was_renamed_is_the_same_topic() -> None:
 
 # what they keep
 
-CARD = frozenset({"card"})
-
 
 @pytest.mark.parametrize(
     "layouts",
     [{"card": "layout-2", "shop": "layout-1"}, {"card": "layout-2"}],
     ids=["beside others", "alone"],
 )
-def test_histories_that_would_begin_empty_under_a_model_that_uses_them_are_refused(
+def test_histories_that_keep_other_values_begin_anew_and_the_others_stay(
     layouts: dict[str, str],
 ) -> None:
     store = MemoryStore()
-    first = claimed(store, wanted(layouts={"card": "layout-1", "shop": "layout-1"}, used=CARD))
-    with pytest.raises(ConfigurationError) as refused:
-        claimed(store, wanted(layouts=layouts, used=CARD))
-    message = str(refused.value)
-    assert "keep other values of card than fraud does" in message
-    assert "docs/how-to/upgrade.md" in message
-    assert "history.accept_empty: [card]" in message
-    assert find_namespace(store, "cards", "fraud") == first
-    # The others are as they were.
-    namespace = claimed(store, wanted(layouts=layouts, used=CARD, accept_empty=CARD))
+    first = claimed(store, wanted(layouts={"card": "layout-1", "shop": "layout-1"}))
+    namespace = claimed(store, wanted(layouts=layouts))
     assert namespace.history_prefix("shop", "x") == first.history_prefix("shop", "x")
     assert namespace.history_prefix("card", "x") != first.history_prefix("card", "x")
-    assert claimed(store, wanted(layouts=layouts, used=CARD)) == namespace
+    assert claimed(store, wanted(layouts=layouts)) == namespace
 
 
-def test_a_new_entity_of_a_state_that_there_is_begins_empty_as_well() -> None:
-    store = MemoryStore()
-    claimed(store, wanted(used=CARD))
-    both = {"card": "layout-1", "shop": "layout-1"}
-    with pytest.raises(ConfigurationError, match="other values of shop"):
-        claimed(store, wanted(layouts=both, used=frozenset(both)))
-    claimed(store, wanted(layouts=both, used=CARD))
-
-
-def test_a_new_entity_that_no_model_uses_begins_empty_and_is_logged(
+def test_histories_that_begin_anew_are_logged_and_never_come_back(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     store = MemoryStore()
     first = claimed(store, wanted())
-    assert "histories_begin_empty" not in capsys.readouterr().out
+    assert "histories_begin_anew" not in capsys.readouterr().out
     namespace = claimed(store, wanted(layouts={"card": "layout-2"}))
-    assert "histories_begin_empty" in capsys.readouterr().out
+    assert "histories_begin_anew" in capsys.readouterr().out
     # And back again: what was written meanwhile is missing from those of before.
     again = claimed(store, wanted())
     prefixes = {of.history_prefix("card", "layout-1") for of in (first, namespace, again)}
@@ -607,9 +588,9 @@ def test_a_new_entity_that_no_model_uses_begins_empty_and_is_logged(
 
 def test_an_entity_without_windows_for_a_while_keeps_its_place() -> None:
     store = MemoryStore()
-    first = claimed(store, wanted(used=CARD))
+    first = claimed(store, wanted())
     claimed(store, wanted(layouts={"shop": "layout-1"}))
-    assert claimed(store, wanted(used=CARD)).generations["card"] == first.generations["card"]
+    assert claimed(store, wanted()).generations["card"] == first.generations["card"]
 
 
 @pytest.mark.parametrize(

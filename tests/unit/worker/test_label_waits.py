@@ -172,5 +172,5 @@ def test_with_a_labels_topic_no_load_of_labels_is_missed() -> None:
     settings = load_settings(SET.parent)
     kafka = settings.kafka.model_copy(update={"labels_topic": "labels"})
     with_topic = settings.model_copy(update={"kafka": kafka})
-    assert state_request(settings, handbook(), [], TOPIC).labelled == {"terminal"}
-    assert state_request(with_topic, handbook(), [], TOPIC).labelled == frozenset()
+    assert state_request(settings, handbook(), TOPIC).labelled == {"terminal"}
+    assert state_request(with_topic, handbook(), TOPIC).labelled == frozenset()

@@ -11,10 +11,9 @@ from unittest import mock
 
 import pytest
 
-from base.errors import ConfigurationError
 from features.compute.enrich import enrich
 from features.definition import FeatureSet
-from features.history.namespace import Namespace, record_key
+from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from features.store.protocol import Compaction, Hashes, MarkWrite, ReadResult
@@ -24,7 +23,7 @@ from schemas.batch import Kind
 from tests.support import making
 from worker.consume.offset_metadata import OffsetMetadata, log_state_of
 from worker.consume.topics import InputTopic
-from worker.histories.record import find_namespace, label_namespace, note_labelled, read_record
+from worker.histories.record import label_namespace, note_labelled, read_record
 from worker.histories.state import StateRequest, claim, source_of
 from worker.histories.stored_histories import expiry_ms
 
@@ -49,88 +48,35 @@ def claimed(store: MemoryStore, asked: StateRequest) -> Namespace:
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
-    [
-        ({"days": 20}, "card: 1 day, 0:00:00 of 20 days, 0:00:00"),
-        ({"cap": 1000}, "card: 100 of 1000 members"),
-        ({"days": 2, "cap": 101}, "card: 1 day, 0:00:00 of 2 days, 0:00:00, 100 of 101 members"),
-    ],
+    "more",
+    [{"days": 20}, {"cap": 1000}, {"days": 2, "cap": 101}],
     ids=["longer", "more members", "both"],
 )
-def test_histories_that_are_too_short_for_a_model_that_uses_them_are_refused_until_accepted(
-    more: dict[str, Any], told: str
-) -> None:
+def test_histories_that_lack_members_for_longer_windows_begin_anew(more: dict[str, Any]) -> None:
     store = MemoryStore()
-    first = claimed(store, wanted(used=CARD))
-    with pytest.raises(ConfigurationError) as refused:
-        claimed(store, wanted(**more, used=CARD))
-    assert f"({told})" in str(refused.value)
-    assert "look back further than fraud has kept histories" in str(refused.value)
-    assert "history.accept_empty: [card]" in str(refused.value)
-    assert find_namespace(store, "cards", "fraud") == first
-    namespace = claimed(store, wanted(**more, used=CARD, accept_empty=CARD))
-    # They are not emptied, and not refused again.
-    assert namespace.history_prefix("card", "x") == first.history_prefix("card", "x")
-    assert claimed(store, wanted(**more, used=CARD)) == namespace
-
-
-def test_a_short_history_that_no_model_uses_is_accepted_and_logged(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    store = MemoryStore()
-    claimed(store, wanted())
-    assert "histories_too_short" not in capsys.readouterr().out
-    claimed(store, wanted(20))
-    said = capsys.readouterr().out
-    assert "histories_too_short" in said
-    assert "1 day, 0:00:00 of 20 days" in said
-    claimed(store, wanted(20))
-    assert "histories_too_short" not in capsys.readouterr().out
+    first = claimed(store, wanted())
+    namespace = claimed(store, wanted(**more))
+    for entity in BOTH:
+        assert namespace.history_prefix(entity, "x") != first.history_prefix(entity, "x")
+    # Once: they are kept for long enough from then on.
+    assert claimed(store, wanted(**more)) == namespace
 
 
 def test_shorter_windows_are_no_change_and_longer_ones_after_them_are() -> None:
     store = MemoryStore()
-    first = claimed(store, wanted(20, 1000, used=CARD))
-    assert claimed(store, wanted(10, 100, used=CARD)) == first
-    with pytest.raises(
-        ConfigurationError, match=r"card: 10 days, 0:00:00 of 20 days, 0:00:00, 100 of 1000 members"
-    ):
-        claimed(store, wanted(20, 1000, used=CARD))
+    first = claimed(store, wanted(20, 1000))
+    assert claimed(store, wanted(10, 100)) == first
+    assert claimed(store, wanted(20, 1000)).generations != first.generations
 
 
-def test_how_far_back_histories_reach_begins_anew_where_members_of_any_time_are_missing() -> None:
-    def names(namespace: Namespace) -> list[str]:
-        return [namespace.reach_digest(entity, "layout-1") for entity in BOTH]
-
+def test_keys_that_may_have_expired_make_histories_begin_anew() -> None:
     store = MemoryStore()
-    first = claimed(store, wanted())
-    # Within what keys were kept for, compaction alone has cut: the offset metadata tells.
-    assert names(claimed(store, wanted(7))) == names(first)
-    # Keys that were written at first end after eight days, whatever those of now do.
-    longer = claimed(store, wanted(9))
-    assert not {*names(longer)} & {*names(first)}
-    capped = claimed(store, wanted(9, 101))
-    assert not {*names(capped)} & {*names(longer), *names(first)}
-    assert claimed(store, wanted(9, 101)) == capped
+    first = claimed(store, wanted(9, expire_ms=8 * DAY // 1000))
+    assert claimed(store, wanted(9, expire_ms=16 * DAY // 1000)).generations != first.generations
     # Kept for ever: no key ends.
-    claimed(store, wanted(9, 101, expire_ms=None))
     other = MemoryStore()
-    first = claimed(other, wanted(expire_ms=None))
-    assert names(claimed(other, wanted(1000, expire_ms=None))) == names(first)
-
-
-def test_a_record_of_an_earlier_version_has_what_is_kept_now() -> None:
-    store = MemoryStore()
-    key = "00112233445566778899aabbccddeeff"
-    histories = '{"card": {"layout": "layout-1", "mark": "m"}}'
-    source = '"topic": "payments", "topic_id": "id-1", "partitions": 1, "group": "fraud"'
-    before = f'{{"key": "{key}", "histories": {histories}, {source}}}'
-    store.write([(record_key("cards", "fraud"), before.encode())])
-    asked = replace(wanted(20, used=CARD), layouts={"card": "layout-1"})
-    namespace = claimed(store, asked)
-    assert (namespace.generations, namespace.recounted) == ({"card": "m"}, {"card": 0})
-    with pytest.raises(ConfigurationError, match="card: 20 days, 0:00:00 of 21 days"):
-        claimed(store, replace(asked, backs={"card": 21 * DAY}))
+    first = claimed(other, wanted(9, expire_ms=None))
+    assert claimed(other, wanted(9)) == first
 
 
 # labels
@@ -142,7 +88,7 @@ def test_entities_that_labels_were_not_loaded_for_are_told(
     store = MemoryStore()
 
     def told(*labelled: str) -> bool:
-        claimed(store, wanted(labelled=frozenset(labelled), used=CARD))
+        claimed(store, wanted(labelled=frozenset(labelled)))
         return "labels_not_loaded" in capsys.readouterr().out
 
     # A new state may have its labels before its events.

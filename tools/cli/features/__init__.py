@@ -5,6 +5,7 @@ from __future__ import annotations
 from tools.cli.check import check_features
 from tools.cli.features.build import build
 from tools.cli.features.explain import explain
+from tools.cli.features.fill import fill
 from tools.cli.features.load import load, load_labels
 from tools.cli.features.show import show
 from tools.cli.features.state import state
@@ -22,6 +23,7 @@ app.command("check")(check_features)
 app.command("show")(show)
 app.command("load")(load)
 app.command("load-labels")(load_labels)
+app.command("fill")(fill)
 app.command("build")(build)
 app.command("explain")(explain)
 app.command("state")(state)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from features.definition import FeatureSet
     from features.loading import LabelFile
-    from features.loading.label_loader import LabelLoader
+    from features.loading.label_loader import LabelLoader, LoadedLabels
     from features.store.protocol import OnlineStore
     from tools.topics.topic_labels import TopicLabels
     from worker.settings import WorkerSettings
@@ -102,21 +102,24 @@ def load_labels(
     have the names that they have in events. Loading the same labels again
     changes nothing. The last line on stdout is JSON.
     """
-    from worker.histories.record import note_labelled
-
     with stored_features(pipeline) as stored:
-        settings, feature_set, store = stored
-        require_fraud_windows(feature_set, settings.features)
-        loader = _load_all(stored, file)
-        if loader.loaded.labels:
-            note_labelled(
-                store, feature_set.name, settings.state_name, feature_set.labelled_entities
-            )
-    loaded = loader.loaded
-    tell_refused("labels", loaded.refused, loaded.examples)
-    refuse_nothing(str(file or settings.kafka.labels_topic), loaded.labels, loaded.refused)
+        loaded = read_labels(stored, file)
     counts = {name: getattr(loaded, name) for name in ("labels", "frauds", "added", "refused")}
     print(json.dumps(counts))
+
+
+def read_labels(stored: StoredFeatures, file: Path | None) -> LoadedLabels:
+    """Load labels as ``load_labels`` does, and report refused rows on stderr."""
+    from worker.histories.record import note_labelled
+
+    settings, feature_set, store = stored
+    require_fraud_windows(feature_set, settings.features)
+    loaded = _load_all(stored, file).loaded
+    if loaded.labels:
+        note_labelled(store, feature_set.name, settings.state_name, feature_set.labelled_entities)
+    tell_refused("labels", loaded.refused, loaded.examples)
+    refuse_nothing(str(file or settings.kafka.labels_topic), loaded.labels, loaded.refused)
+    return loaded
 
 
 def _load_all(stored: StoredFeatures, file: Path | None) -> LabelLoader:
