@@ -95,7 +95,14 @@ class Rulebook:
 
 
 def _window(
-    name: str, kind: str, entity: str, over: int, delay: int = 0, *, of: str = "", current: bool = False
+    name: str,
+    kind: str,
+    entity: str,
+    over: int,
+    delay: int = 0,
+    *,
+    of: str = "",
+    current: bool = False,
 ) -> Window:
     return Window(
         name, kind, entity, over * SECOND, delay * SECOND, of=of, current=current, default=0.0

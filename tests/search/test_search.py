@@ -36,6 +36,14 @@ HAPPENINGS = (
     "ILLEGAL_GENERATION",
     "the store does not answer (partly)",
     "log: lost ",
+    "sees the store flushed",
+    "sees the store start again",
+    "sees the store fail over",
+    "sees keys evicted",
+    "the store does not answer (another run)",
+    "late marks arrives",
+    "log: histories_lost",
+    "log: partition_waits",
 )
 
 
@@ -72,8 +80,3 @@ def test_the_search_finds_a_seeded_bug(name: str) -> None:
         failure = first_failure(range(first, first + MOST))
     assert failure is not None
     run_schedule(failure[0])
-
-
-def test_the_search_finds_a_flush_of_the_store() -> None:
-    """While the worker runs, it does not notice a loss of histories (docs: histories)."""
-    assert first_failure(range(MOST), flushes=True) is not None

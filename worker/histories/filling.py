@@ -166,7 +166,9 @@ class Restoring:
     ) -> MarkSteps:
         """Steps of the marks from ``at`` to ``reached``, where the log has the state ``log``."""
         return {
-            histories: {p: (at[p], self._mark(histories, p, end, log)) for p, end in reached.items()}
+            histories: {
+                p: (at[p], self._mark(histories, p, end, log)) for p, end in reached.items()
+            }
             for histories in self._histories
         }
 
