@@ -48,6 +48,18 @@ def test_marks_stand_end_to_end_and_the_missing_ones_are_zero(
     assert marks_of(store, prefix) == [mark(7) + bytes(SIZE) + mark(9)]
 
 
+def test_marks_are_written_behind_the_members_of_an_append(
+    store: OnlineStore, prefix: bytes
+) -> None:
+    history, marks = prefix + b"history", prefix + b"marks"
+    store.append([(history, b"one")], (), None, [MarkWrite(marks, 0, None, mark(3))])
+    store.append([(history, b"two")], (), None, [MarkWrite(marks, 0, 3, mark(5))])
+    with pytest.raises(HistoriesLostError, match="mark 0 of"):
+        store.append([(history, b"six")], (), None, [MarkWrite(marks, 0, 6, mark(7))])
+    store.append([], (), None, [MarkWrite(marks, 0, 5, mark(6))])
+    assert store.read([history, marks]) == [b"onetwosix", mark(6)]
+
+
 def test_a_mark_that_has_reached_its_number_advances(store: OnlineStore, prefix: bytes) -> None:
     store.write_marks([MarkWrite(prefix, 1, None, mark(5))])
     store.write_marks([MarkWrite(prefix, 1, 5, mark(8, b"new"))])

@@ -45,7 +45,7 @@ from worker.stages.serving import Decided, Model
 from worker.stages.stages import Enrich, Processed
 
 _LIMITS = SizeLimits(2**20, 2**20)
-_BROKERS_S = 5.0
+_BROKERS_S, _PATIENCE_S = 5.0, 1.0
 _GROUP, _STATE = "group", "state"
 _IDS = {"in": "id-1", "out": "id-2", "dead": "id-3"}
 
@@ -281,7 +281,7 @@ class Process:
             Delivery(histories, self.checkpoint, topics, self._executor),
             BatchBound(sizes.batch, 1000.0, sizes.overlap_from),
             health,
-            Waits(_BROKERS_S, 60.0, 60.0, cluster.scheduler.sleep),
+            Waits(_BROKERS_S, 60.0, _PATIENCE_S, cluster.scheduler.sleep),
             clock=clock,
         )
 

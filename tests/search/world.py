@@ -57,6 +57,8 @@ class World:
         self._faults_left = pick(rng, (0, 1, 2, 3, 4, 6))
         self._calm_after = rng.randint(50, 600)
         self._fault_rate = pick(rng, (0.02, 0.1))
+        # What the store loses hides other faults, and they hide what it loses.
+        self._store_faults = pick(rng, (0.0, 0.0, 0.3, 1.0))
         self._wakes = pick(rng, (0.01, 0.05, 0.3))
         network = Network(rng, self._scheduler, pick(rng, (0.0, 0.0, 0.01, 0.03, 0.1)), self.say)
         group = Group(self.log.partitions)
@@ -252,7 +254,7 @@ class World:
         if not going:
             return False
         process = pick(self._rng, going)
-        faults: list[tuple[str, Callable[[], object]]] = [
+        of_process: list[tuple[str, Callable[[], object]]] = [
             ("is killed", process.kill),
             ("is killed", process.kill),
             ("is stopped", lambda: process.stop(stopped=True)),
@@ -264,12 +266,13 @@ class World:
             ("waits for something", self._scheduler.jump),
         ]
         store = self._cluster.store
-        faults += [
+        of_store: list[tuple[str, Callable[[], object]]] = [
             ("sees the store flushed", store.flush),
             ("sees the store start again", store.restart),
             ("sees the store fail over", lambda: store.fail_over(self._rng)),
             ("sees keys evicted", lambda: store.evict(self._rng)),
         ]
+        faults = of_store if self._rng.random() < self._store_faults else of_process
         what, happen = pick(self._rng, faults)
         self.say(f"{process.name} {what}")
         self.tally[what] += 1

@@ -21,7 +21,7 @@ from base.errors import (
     StoreAwayError,
 )
 from base.times import DAY
-from features.history.marks import MARK, Mark
+from features.history.marks import MARK, NOT_BEGUN, Mark
 from features.history.namespace import Namespace, record_key
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
@@ -328,6 +328,23 @@ def test_evicted_keys_are_noticed_although_their_marks_stay(
             read_at(histories, store, log)
         restore(histories, log)
     read_at(histories, store, log)
+
+
+def test_the_number_of_filled_events_is_known_until_a_checkpoint_tells_it() -> None:
+    store, log = MemoryStore(), log_at({0: 2})
+    filled = Mark(0, 2, lowest=NOT_BEGUN, counted=2)
+    lose(store, filled)
+    assert restore(histories_on(store), log).counted == {0: {DIGEST: 2}}
+    later = replace(log, counted={0: {DIGEST: 1}})
+    assert restore(histories_on(store), later).counted == {0: {DIGEST: 1}}
+    begun_since = replace(log, lowest={0: {DIGEST: DAY}})
+    assert restore(histories_on(store), begun_since).counted == {}
+
+
+def test_histories_that_were_never_opened_close() -> None:
+    StoredHistories(
+        MemoryStore(), PLAN, lambda _: StateLocation(NAMESPACE, 5), Guards(), NO_SOURCE, fills=True
+    ).close()
 
 
 def test_lost_histories_begin_again_at_the_checkpoint_and_forget_how_far_they_reached() -> None:

@@ -138,6 +138,14 @@ def test_a_pause_for_a_dependency_does_not_release_what_is_held() -> None:
     assert bench.process.seen[-1] == [(0, 0), (0, 1)]
 
 
+def test_a_pause_for_a_dependency_ends_when_all_records_wait() -> None:
+    bench = LoopHarness({0: 2}, 2)
+    bench.process.then.extend([raising(AWAY), waiting((0, 0))])
+    bench.run()
+    assert bench.consumer.paused == set()
+    assert bench.answered == ["0/0", "0/1"]
+
+
 def test_a_long_wait_is_told_with_what_it_waits_for_and_ends_with_the_wait() -> None:
     bench = LoopHarness({0: 2}, 2)
     told: list[list[str]] = []

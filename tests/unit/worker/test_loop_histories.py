@@ -242,6 +242,28 @@ def test_a_write_that_notices_a_loss_sends_nothing_to_the_brokers() -> None:
     assert sample("histories_lost_total") == lost + 1
 
 
+def test_a_worker_without_records_looks_for_lost_members() -> None:
+    bench = LoopHarness({0: 2})
+    began: list[float] = []
+
+    def lost() -> None:
+        began.append(bench.clock.now)
+        raise HistoriesLostError("members are gone")
+
+    def idle() -> None:
+        if bench.clock.now > 1010.0:
+            bench.loop.stop()
+
+    bench.consumer.when_idle = idle
+    bench.histories.requirings.append(lost)
+    bench.run()
+    restored = [entry for entry in bench.journal if entry.startswith("restore ")]
+    assert restored == ["restore {0: 0}", "restore {0: 2}"]
+    # A look a second.
+    assert 1001.0 <= began[0] < 1002.0
+    assert bench.answered == ["0/0", "0/1"]
+
+
 def test_a_store_that_is_away_delays_the_restoring_and_the_worker_says_so() -> None:
     bench = LoopHarness({0: 2})
     told: list[list[str]] = []
