@@ -24,6 +24,7 @@ import numpy as np
 from confluent_kafka import Consumer
 
 from features.compute.matrix import Enriched
+from features.store.protocol import Writes
 from worker import app, kafka
 from worker.consume.micro_batch import BatchBound, Polled
 from worker.consume.poll import Poller
@@ -147,8 +148,10 @@ class Planted:
 
     def write(self, histories: StoredHistories, writes: HistoryWrites) -> None:
         """Write to the store with the bug."""
-        if self.bug == "write_after_commit":
+        if self.bug in ("write_after_commit", "marks_before_members"):
             self.unwritten.append((histories, writes))
+            if self.bug == "marks_before_members":
+                _write(histories, replace(writes, members=Writes()))
             return
         if self.bug == "no_read_your_writes":
             time.sleep(_SLOW_WRITE_S)

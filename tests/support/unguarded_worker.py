@@ -37,10 +37,11 @@ from worker.histories.alignment import Alignment
 from worker.histories.filling import Ahead
 from worker.process.logs import configure_logs
 
-_PAUSE_S = 0.05
+_PAUSE_S = 0.1
+_LONG_PAUSE_S = 1.0
 _TERMINAL = b":history:terminal:"
 """Part of the keys of the shared histories of the Handbook's features."""
-_HASH_CHECK = " and redis.sha1hex(prefix) == digest"
+_COMPARISON = "#prefix == length and redis.sha1hex(prefix) == digest"
 
 _read_all = RedisStore.read_all
 _append = RedisStore.append
@@ -85,9 +86,12 @@ def _append_slowly(
     appends: Collection[tuple[bytes, bytes]],
     compactions: Collection[Compaction] = (),
     expire_ms: int | None = None,
+    marks: Sequence[MarkWrite] = (),
 ) -> None:
     time.sleep(_PAUSE_S)
     _append(store, appends, compactions, expire_ms)
+    if marks:
+        store.write_marks(marks, expire_ms)
 
 
 def _write_marks_slowly(
@@ -96,6 +100,13 @@ def _write_marks_slowly(
     time.sleep(_PAUSE_S)
     _write_marks(store, marks, expire_ms)
 
+
+SETTINGS = {
+    # Micro-batches do not become small where the pauses take more time than their events.
+    "FRAUD_WORKER_DELIVERY__LATENCY_BUDGET_S": "10",
+    # One that is read again after a crash is often no longer than it was.
+    "FRAUD_WORKER_DELIVERY__MAX_BATCH_EVENTS": "500",
+}
 
 SLOW: Mapping[str, Callable[..., Any]] = {
     "read_all": _read_slowly,
@@ -117,6 +128,7 @@ def _read_marks_first(
 
 def _write_marks_first(histories: StoredHistories, writes: HistoryWrites) -> None:
     histories._store.write_marks(writes.marks, histories._location.expire_ms)
+    time.sleep(_LONG_PAUSE_S)
     _write(histories, replace(writes, marks=()))
 
 
@@ -137,9 +149,9 @@ def _commit_first(
         delivery.histories.write(writes)
 
 
-def _compact_by_length(compactions: Collection[Compaction], expire_ms: int | None) -> list[Command]:
-    assert _HASH_CHECK in scripts.COMPACT.text
-    text = scripts.COMPACT.text.replace(_HASH_CHECK, "")
+def _compact_unseen(compactions: Collection[Compaction], expire_ms: int | None) -> list[Command]:
+    assert _COMPARISON in scripts.COMPACT.text
+    text = scripts.COMPACT.text.replace(_COMPARISON, "true")
     calls: list[Any] = _compact_calls(compactions, expire_ms)
     return [("EVAL", text, *call[2:]) for call in calls]
 
@@ -159,6 +171,7 @@ def _refuse_known_ids(
     appends: Collection[tuple[bytes, bytes]],
     compactions: Collection[Compaction] = (),
     expire_ms: int | None = None,
+    marks: Sequence[MarkWrite] = (),
 ) -> None:
     """Drop a shared member whose id is in its history, whichever of the two is older."""
     shared = [pair for pair in appends if _TERMINAL in pair[0]]
@@ -168,7 +181,7 @@ def _refuse_known_ids(
         (key, _unknown(held, added)) for (key, added), held in zip(shared, stored, strict=True)
     ]
     kept = [*others, *(pair for pair in unknown if pair[1])]
-    _append_slowly(store, kept, compactions, expire_ms)
+    _append_slowly(store, kept, compactions, expire_ms, marks)
 
 
 def _unknown(stored: bytes | None, added: bytes) -> bytes:
@@ -216,11 +229,11 @@ GUARDS: Mapping[str, Guard] = {
         _commit_first,
     ),
     "compaction_by_hash": Guard(
-        "a compaction replaces any bytes of the same length",
-        ("freezes",),
+        "a compaction does not compare what it replaces",
+        ("kills", "freezes"),
         scripts,
         "compact_calls",
-        _compact_by_length,
+        _compact_unseen,
     ),
     "compaction_by_all": Guard(
         "shared histories are compacted by the watermark of one partition",
@@ -265,8 +278,7 @@ def main() -> None:
     parser.add_argument("--without", choices=GUARDS, required=True)
     parser.add_argument("--pipeline", type=Path, required=True)
     arguments = parser.parse_args()
-    # Else micro-batches would become small, as the time of the pauses does not depend on their size.
-    os.environ["FRAUD_WORKER_DELIVERY__LATENCY_BUDGET_S"] = "2"
+    os.environ |= SETTINGS
     for name, function in SLOW.items():
         setattr(RedisStore, name, function)
     guard = GUARDS[arguments.without]

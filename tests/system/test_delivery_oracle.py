@@ -134,8 +134,13 @@ def test_an_offset_one_short_repeats(make_rig: MakeRig) -> None:
     assert found["lost"] == 0
 
 
-def test_histories_that_are_written_after_the_commit_miss_events(make_rig: MakeRig) -> None:
-    found = crash_and_restart(make_rig(), "write_after_commit", "between")
+def test_histories_that_a_crash_left_unwritten_are_filled(make_rig: MakeRig) -> None:
+    """Members that are written after the commit, against the rule, lack their marks as well."""
+    assert crash_and_restart(make_rig(), "write_after_commit", "between") == NOTHING
+
+
+def test_histories_whose_marks_are_written_before_them_miss_events(make_rig: MakeRig) -> None:
+    found = crash_and_restart(make_rig(), "marks_before_members", "between")
     assert found["scores_different"] > 0
     assert (found["lost"], found["duplicated"]) == (0, 0)
 
