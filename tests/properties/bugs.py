@@ -14,7 +14,7 @@ from features.compute.matrix import Enriched
 from features.definition import FeatureSet
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
-from features.store.protocol import Compaction, OnlineStore
+from features.store.protocol import Compaction, MarkWrite, OnlineStore
 from features.windows import coverage, engine, plan, position
 from features.windows.kernel import loop, rows
 from features.windows.kernel.structs import NOWHERE, CompiledWindows, Events
@@ -44,12 +44,13 @@ class CompactsByLength(MemoryStore):
         appends: Collection[tuple[bytes, bytes]],
         compactions: Collection[Compaction] = (),
         expire_ms: int | None = None,
+        marks: Sequence[MarkWrite] = (),
     ) -> None:
         for key, prefix, kept in compactions:
             (found,) = self.read([key])
             if found is not None and len(found) >= len(prefix):
                 self.write([(key, kept + found[len(prefix) :])])
-        super().append(appends, (), expire_ms)
+        super().append(appends, (), expire_ms, marks)
 
 
 class ReadsNotItsWrites(MemoryStore):
@@ -64,10 +65,11 @@ class ReadsNotItsWrites(MemoryStore):
         appends: Collection[tuple[bytes, bytes]],
         compactions: Collection[Compaction] = (),
         expire_ms: int | None = None,
+        marks: Sequence[MarkWrite] = (),
     ) -> None:
         members = [pair for pair in appends if b":history:" in pair[0]]
         others = [pair for pair in appends if b":history:" not in pair[0]]
-        super().append([*self._waiting, *others], compactions, expire_ms)
+        super().append([*self._waiting, *others], compactions, expire_ms, marks)
         self._waiting = members
 
 

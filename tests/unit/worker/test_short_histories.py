@@ -17,7 +17,7 @@ from features.definition import FeatureSet
 from features.history.namespace import Namespace, record_key
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
-from features.store.protocol import Compaction, Hashes, ReadResult
+from features.store.protocol import Compaction, Hashes, MarkWrite, ReadResult
 from features.values.keys import Keys
 from features.windows import entity_windows
 from schemas.batch import Kind
@@ -196,8 +196,9 @@ class Expiring(MemoryStore):
         appends: Collection[tuple[bytes, bytes]],
         compactions: Collection[Compaction] = (),
         expire_ms: int | None = None,
+        marks: Sequence[MarkWrite] = (),
     ) -> None:
-        super().append(appends, compactions)
+        super().append(appends, compactions, None, marks)
         if expire_ms is not None:
             self._ends.update((key, self.now + 1000 * expire_ms) for key, _ in appends)
 
