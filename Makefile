@@ -89,9 +89,9 @@ format: install ## let ruff put files into shape
 chaos: install ## break workers, servers and topics, compare with a serial run: KILLS=20 SEED=(random)
 	@$(BIN)/python tests/commands/chaos.py --kills $(or $(KILLS),20) $(if $(SEED),--seed $(SEED))
 
-search: install ## two workers through random orders and faults, without servers: SECONDS=60 SEED=(random) ONE=1 for its journal
+search: install ## some workers through random orders and faults, without servers: SECONDS=60 SEED=(random) ONE=1 for its journal
 	@$(BIN)/python -m tests.commands.search --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) \
-		$(if $(ONE),--one) $(if $(FLUSHES),--flushes)
+		$(if $(ONE),--one)
 
 swaps: install ## exchange models and policies under full load, hold scores against them: SWAPS=100 SEED=(random)
 	@$(BIN)/python tests/commands/swaps.py --swaps $(or $(SWAPS),100) $(if $(SEED),--seed $(SEED))
