@@ -22,7 +22,7 @@ _MOST_FAILURES = 5
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Two workers under every order and fault")
+    parser = argparse.ArgumentParser(description="Workers of one group under every order and fault")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=None, help="default: random")
     parser.add_argument("--one", action="store_true", help="run this seed alone, with a journal")
