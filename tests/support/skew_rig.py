@@ -288,9 +288,13 @@ def _thinned(table: pa.Table, events: int, seed: int) -> pa.Table:
 
 
 def _run(*words: object) -> None:
-    """Run a command of ``fraud-worker``."""
+    """Run a command of ``fraud-worker``. Raises RuntimeError with what it printed if it fails."""
     command = [sys.executable, "-m", "tools", *map(str, words)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}")
 
 
 def _disturbed(table: pa.Table, seed: int) -> pa.Table:

@@ -20,18 +20,14 @@ import numpy as np
 from base.arrays import Longs
 from base.times import DAY
 from features.history.layout import Layout
-from features.store import scripts
 from features.store.protocol import Compaction, Hashes, MarkWrite, ReadResult
 from features.store.redis import RedisStore
-from features.store.redis_protocol import Command
 from features.values.keys import Keys
 from features.windows import engine
 from features.windows.entity_windows import EntityWindows
 from features.windows.plan import WindowPlan
 from features.windows.position import WindowPosition
 from worker import app
-from worker.delivery.delivery import Delivery
-from worker.delivery.publish import Outbox
 from worker.histories import HistoryWrites, StoredHistories, marks
 from worker.histories.alignment import Alignment
 from worker.histories.filling import Ahead
@@ -41,13 +37,11 @@ _PAUSE_S = 0.1
 _LONG_PAUSE_S = 1.0
 _TERMINAL = b":history:terminal:"
 """Part of the keys of the shared histories of the Handbook's features."""
-_COMPARISON = "#prefix == length and redis.sha1hex(prefix) == digest"
 
 _read_all = RedisStore.read_all
 _append = RedisStore.append
 _write_marks = RedisStore.write_marks
 _write = StoredHistories._write
-_compact_calls = scripts.compact_calls
 _oldest = engine._oldest
 _make_alignment = Alignment.__init__
 
@@ -139,23 +133,6 @@ def _accept_holes(
     _write_marks_slowly(store, accepting, expire_ms)
 
 
-def _commit_first(
-    delivery: Delivery, outbox: Outbox, writes: HistoryWrites, consumed_at: float
-) -> None:
-    try:
-        delivery._topics.verify(consumed_at)
-        delivery._checkpoint.deliver(outbox)
-    finally:
-        delivery.histories.write(writes)
-
-
-def _compact_unseen(compactions: Collection[Compaction], expire_ms: int | None) -> list[Command]:
-    assert _COMPARISON in scripts.COMPACT.text
-    text = scripts.COMPACT.text.replace(_COMPARISON, "true")
-    calls: list[Any] = _compact_calls(compactions, expire_ms)
-    return [("EVAL", text, *call[2:]) for call in calls]
-
-
 def _compact_by_own_time(plan: EntityWindows, at: WindowPosition) -> Longs:
     return _oldest(plan, replace(at, least=max(at.reached.values(), default=None)))
 
@@ -220,20 +197,6 @@ GUARDS: Mapping[str, Guard] = {
         RedisStore,
         "write_marks",
         _accept_holes,
-    ),
-    "written_before_commit": Guard(
-        "offsets are committed before the members are written",
-        ("kills", "flushes"),
-        Delivery,
-        "_deliver",
-        _commit_first,
-    ),
-    "compaction_by_hash": Guard(
-        "a compaction does not compare what it replaces",
-        ("kills", "freezes"),
-        scripts,
-        "compact_calls",
-        _compact_unseen,
     ),
     "compaction_by_all": Guard(
         "shared histories are compacted by the watermark of one partition",
