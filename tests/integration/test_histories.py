@@ -203,7 +203,7 @@ def test_the_state_in_the_store_is_named_recorded_and_expires(make_ground: MakeG
 def test_lost_histories_are_filled_by_a_worker_of_another_group_that_reads_the_topic_again(
     make_ground: MakeGround, make_topic: MakeTopic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As docs/how-to/troubleshoot.md says."""
+    """One group takes over the histories of another."""
     ground = make_ground()
     ground.send(*range(0, 49, 7))
     with worker(ground.folder):

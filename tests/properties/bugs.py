@@ -165,11 +165,11 @@ def _sort_all(members: Any, count: int) -> int:
 
 def _copies_fill_the_cap(data: Any, begin: int, end: int, size: int, *rest: Any) -> Any:
     """Compact as if the cap counted every copy of a member."""
-    first, oldest, cap, worth, members, count, out = rest
+    first, own, oldest, cap, *others = rest
     stored = _members_of(data, begin, end, size)
     copies = sum(stored.count(place) - 1 for place in set(stored))
     cap = max(0, cap - copies)
-    return _REAL_COMPACT(data, begin, end, size, first, oldest, cap, worth, members, count, out)
+    return _REAL_COMPACT(data, begin, end, size, first, own, oldest, cap, *others)
 
 
 def _members_of(data: Any, begin: int, end: int, size: int) -> list[bytes]:
@@ -179,10 +179,10 @@ def _members_of(data: Any, begin: int, end: int, size: int) -> list[bytes]:
 
 def _uncommitted_fill_the_cap(data: Any, begin: int, end: int, size: int, *rest: Any) -> Any:
     """Compact as if all stored members were from before the batch."""
-    first, oldest, cap, worth, members, _, out = rest
+    *bounds, members, _, out, out_at = rest
     members, none = np.empty_like(members), np.empty((2, 0), np.int64)
     count = _KERNEL["members"].read(data, begin, end, size, none, none[0], members)
-    return _REAL_COMPACT(data, begin, end, size, first, oldest, cap, worth, members, count, out)
+    return _REAL_COMPACT(data, begin, end, size, *bounds, members, count, out, out_at)
 
 
 def _own_watermarks(plan: Any, at: Any) -> Any:
