@@ -21,6 +21,7 @@ _RESTARTABLE = (3, 70)
 _BATCHES = re.compile(r'^fraud_worker_batches_total\{outcome="(\w+)"\} (\S+)$', re.MULTILINE)
 _LAG = re.compile(r"^fraud_worker_lag_records\{.*\} (\S+)$", re.MULTILINE)
 _FILLED = re.compile(r"^fraud_worker_filled_events_total (\S+)$", re.MULTILINE)
+_LABELS = re.compile(r"^fraud_worker_labels_total (\S+)$", re.MULTILINE)
 _HTTP_S = 1.0
 READY_S = 60.0
 DRAIN_S = 30.0
@@ -45,6 +46,7 @@ class Worker:
     Attributes:
         filled: Number of events that it has put into histories without scoring them, as of its last
             response.
+        labels: Number of labels that it has put into the store, likewise.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Worker:
         self._process = Guarded(["env", *assignments, *command], self.log)
         self.pid = self._process.pid
         self.filled = 0
+        self.labels = 0
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
@@ -120,6 +123,8 @@ class Worker:
         text = self._get("/metrics")[1]
         if filled := _FILLED.search(text):
             self.filled = int(float(filled[1]))
+        if labels := _LABELS.search(text):
+            self.labels = int(float(labels[1]))
         return text
 
     def not_ready(self) -> list[str]:
@@ -292,6 +297,11 @@ class Fleet:
     def filled(self) -> int:
         """Number of events that all processes so far have put into histories without scores."""
         return self._filled_before + sum(worker.filled for worker in self._workers.values())
+
+    def prepared(self) -> int:
+        """Number of events and labels that the running processes have put into the store."""
+        self.marks()
+        return sum(worker.filled + worker.labels for worker in self._workers.values())
 
     def waits(self) -> dict[str, list[str]]:
         """Reasons why each replica is not ready, of those that are not."""

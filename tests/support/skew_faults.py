@@ -19,6 +19,8 @@ from tools.embedded.valkey import Valkey
 RECOVERY_S = 60.0
 STARTUP_S = 60.0
 STALLED_S = 60.0
+"""Time after which a run whose workers neither score nor fill has failed, in seconds."""
+UNCOMMITTED_S = 600.0
 """Time after which a run whose workers commit nothing has failed, in seconds."""
 KINDS = (
     "kills",
@@ -117,20 +119,22 @@ class Faults:
 
     def _await_committed(self, rows: int) -> None:
         """Wait until so many events are committed; the workers may not stand still meanwhile."""
-        moved_at = said_at = time.monotonic()
-        before = -1
+        moved_at = committed_at = said_at = time.monotonic()
+        committed, prepared = -1, 0
         while (lag := self._rig.lag()) < 0 or self._rig.sent - lag < rows:
             self.fleet.tend()
             now = time.monotonic()
-            if lag not in (before, -1):
-                moved_at, before = now, lag
+            if lag not in (committed, -1):
+                moved_at, committed_at, committed = now, now, lag
                 if now - said_at > _REPORT_EVERY_S:
                     said_at = now
                     self.say(f"{self._rig.sent - lag:,} of {self._rig.sent:,} events are committed")
-            if now - moved_at > STALLED_S:
+            elif (reached := self.fleet.prepared()) != prepared:
+                moved_at, prepared = now, reached
+            if now - moved_at > STALLED_S or now - committed_at > UNCOMMITTED_S:
                 raise TimeoutError(
-                    f"nothing is committed for {STALLED_S:g} s, {lag:,} records are left; not "
-                    f"ready: {self.fleet.waits()}"
+                    f"nothing is committed for {now - committed_at:.0f} s, {lag:,} records are "
+                    f"left; not ready: {self.fleet.waits()}"
                 )
             time.sleep(_LOOK_S)
 

@@ -34,6 +34,7 @@ from worker.histories.filling import Ahead
 from worker.process.logs import configure_logs
 
 _PAUSE_S = 0.1
+# Where the guard is about faults between two calls.
 _LONG_PAUSE_S = 1.0
 _TERMINAL = b":history:terminal:"
 """Part of the keys of the shared histories of the Handbook's features."""
@@ -116,6 +117,7 @@ def _read_marks_first(
     marks: Sequence[bytes] = (),
 ) -> ReadResult:
     before = _read_slowly(store, [], [], marks)
+    time.sleep(_LONG_PAUSE_S)
     read = _read_slowly(store, keys, hashes)
     return read._replace(marks=before.marks, server=before.server)
 
@@ -129,6 +131,7 @@ def _write_marks_first(histories: StoredHistories, writes: HistoryWrites) -> Non
 def _accept_holes(
     store: RedisStore, marks: Sequence[MarkWrite], expire_ms: int | None = None
 ) -> None:
+    time.sleep(_LONG_PAUSE_S)
     accepting = [one if one.at_least is None else one._replace(at_least=0) for one in marks]
     _write_marks_slowly(store, accepting, expire_ms)
 
