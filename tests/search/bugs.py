@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -15,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from base.errors import DeliveryError, OutcomeUnknownError, StoreAwayError
+from base.errors import OutcomeUnknownError, StoreAwayError
 from features.history.watermarks import LogState
 from features.store.protocol import MarkWrite
 from tests.properties.bugs import BUGS as BUGS_OF_WINDOWS
@@ -28,7 +27,6 @@ from worker.consume.group_member import GroupMember
 from worker.consume.poll import Poller
 from worker.consume.topics import InputTopic
 from worker.delivery.checkpoint import Channel, Destination
-from worker.delivery.delivery import Delivery
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.producers_in_turn import ProducersInTurn
 from worker.delivery.publish import Outbox, SizeLimits
@@ -166,25 +164,6 @@ def _one_short(destination: Destination, outbox: Outbox) -> Any:
     return _offsets(destination, replace(outbox, next_offsets=short))
 
 
-def _write_late(delivery: Delivery, outbox: Outbox, writes: HistoryWrites, _: float) -> None:
-    try:
-        delivery._checkpoint.deliver(outbox)
-    except DeliveryError:
-        # Nobody may wait for these.
-        delivery.histories.write(HistoryWrites())
-        raise
-    delivery.histories.write(writes)
-
-
-def _commit_unwritten(
-    delivery: Delivery, outbox: Outbox, writes: HistoryWrites, consumed_at: float
-) -> None:
-    """Go on when the store has not acknowledged the members."""
-    with contextlib.suppress(StoreAwayError):
-        delivery.histories.write(writes)
-    delivery._checkpoint.deliver(outbox)
-
-
 def _marks_first(histories: StoredHistories, writes: HistoryWrites) -> None:
     _write(histories, HistoryWrites(marks=writes.marks))
     _write(histories, replace(writes, marks=()))
@@ -281,8 +260,6 @@ BUGS: Mapping[str, Patch] = {
     "reads do not wait for writes": _patched(StoredHistories, "await_written", _nothing),
     "a producer that lost its connection is kept": _patched(Channel, "connection_lost", _never),
     "no rewind of a partition that stays": _patched(Poller, "_seek", _nothing),
-    "members are written after the commit": _patched(Delivery, "_deliver", _write_late),
-    "commits do not wait for the store": _patched(Delivery, "_deliver", _commit_unwritten),
     "marks are written before members": _patched(StoredHistories, "_write", _marks_first),
     "marks are written without members": _patched(StoredHistories, "_write", _marks_anyway),
     "marks may leave holes": _patched(SimulatedStore, "_marking", _holes),
