@@ -76,6 +76,13 @@ def test_histories_reach_back_to_the_first_events_of_the_log_or_of_the_files_bef
     assert restored(again, log, state)[OWN] == rows[2].time
 
 
+def test_files_that_end_long_before_the_log_do_not_count(system: System) -> None:
+    rows = [replace(e, partition=-1, offset=n) for n, e in enumerate(log_of(10, 0))]
+    fill(system, rows, [len(rows)])
+    log = [replace(e, time=e.time + 86_400 * SECOND) for e in log_of(8, 10)]
+    assert restored(system, log, LogState(offsets={0: 18}))[OWN] == log[2].time
+
+
 def test_files_let_histories_reach_back_where_the_topic_has_no_events(system: System) -> None:
     assert restored(System((SECOND, SECOND, 1000, 3, None), 1), [], LogState(offsets={0: 0})) == {}
     rows = [replace(e, partition=-1, offset=n) for n, e in enumerate(log_of(10, 0))]

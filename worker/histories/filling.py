@@ -197,7 +197,8 @@ class Restoring:
                 if reached == NOT_BEGUN and histories.digest in state.lowest.get(partition, {}):
                     # The log has lost events since: the metadata would say that they are there.
                     reached = watermark
-                before = target.marks.lowest_of_files(histories)
+                first = watermark if reached == NOT_BEGUN else reached
+                before = target.marks.lowest_of_files(histories, first)
                 lowest = needed.get(partition, min(reached, before))
                 mark = self._mark(
                     partition, end, watermark=watermark, scored=watermark, lowest=lowest

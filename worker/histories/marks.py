@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import HistoriesLostError
+from base.times import DAY
 from features.history.marks import NOT_BEGUN, Mark, read_marks, valid_marks
 from features.history.namespace import Namespace
 from features.history.watermarks import UNKNOWN, LogState
@@ -18,6 +19,9 @@ from features.values.keys import Keys
 from features.windows.plan import WindowPlan
 from schemas.batch import EventBatch
 from worker.histories.alignment import Alignment, NotAlignedError
+
+MAX_GAP = DAY
+"""Longest time without events between files and log, in microseconds; beyond, files do not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,6 @@ class Marks:
         read: MARK[P] of each entity, as they were last read.
     """
 
-    # Behind the marks of the partitions stands the one of events of files.
-
     def __init__(self, plan: WindowPlan, namespace: Namespace) -> None:
         self.histories = [
             MarkedHistories(
@@ -77,16 +79,24 @@ class Marks:
                 for value in read.marks
             ]
             self.read = [of_all[:-1] for of_all in marks]
+            # Behind those of the partitions stands the mark of events of files.
             self._of_files = [of_all[-1:] for of_all in marks]
 
     def of(self, histories: MarkedHistories) -> npt.NDArray[Any]:
         """MARK[P] of some histories, as it was last read."""
         return self.read[self.histories.index(histories)]
 
-    def lowest_of_files(self, histories: MarkedHistories) -> int:
-        """Time that events of files let histories reach back to; NOT_BEGUN if there are none."""
+    def lowest_of_files(self, histories: MarkedHistories, first: int) -> int:
+        """Time that events of files let histories reach back to; NOT_BEGUN if they do not.
+
+        Args:
+            histories: The histories.
+            first: Time of the first events of a partition of the log; UNKNOWN if it has none. There
+                must be no gap before them.
+        """
         (mark,) = self._of_files[self.histories.index(histories)]
-        return int(mark["lowest"]) if mark["reached"] else NOT_BEGUN
+        adjoins = mark["reached"] and first <= int(mark["watermark"]) + MAX_GAP
+        return int(mark["lowest"]) if adjoins else NOT_BEGUN
 
     def missing(self, offsets: Mapping[int, int]) -> list[tuple[MarkedHistories, int]]:
         """Histories and partitions of which some members before these offsets may be missing."""
