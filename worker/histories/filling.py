@@ -189,6 +189,7 @@ class Restoring:
         """
         target, state = self._target, _with_missing(self._state, filled, self._partitions)
         watermarks = state.watermarks(target.plan.rules.watermark_support)
+        reaches, short = target.plan.reaches, set[str]()
         for histories in self._histories:
             marks = {}
             for partition in self._partitions:
@@ -200,11 +201,20 @@ class Restoring:
                 first = watermark if reached == NOT_BEGUN else reached
                 before = target.marks.lowest_of_files(histories, first)
                 lowest = needed.get(partition, min(reached, before))
+                if watermark != UNKNOWN and watermark - lowest < reaches[histories.entity]:
+                    short.add(histories.entity)
                 mark = self._mark(
                     partition, end, watermark=watermark, scored=watermark, lowest=lowest
                 )
                 marks[partition] = end, mark
             target.append((), [histories], marks)
+        if short:
+            log.warning(
+                "histories_short",
+                entities=sorted(short),
+                meaning="topic and files hold no earlier events; events are flagged history_short "
+                "until histories reach back as far as the longest window",
+            )
         return state
 
 
