@@ -13,12 +13,11 @@ from features.history.marks import NOT_BEGUN, Mark
 from features.history.watermarks import UNKNOWN, LogState
 from features.loading.label_rows import FILE_PARTITION
 from features.store.protocol import OnlineStore
-from features.windows.plan import WindowPlan
 from schemas.batch import EventBatch
 from worker.consume.topics import InputTopic
 from worker.fill.members import Members
 from worker.histories.filling import HistoryTarget
-from worker.histories.marks import Marks
+from worker.histories.marks import MAX_GAP, Marks
 from worker.histories.record import StateRecord, change_record, or_new
 from worker.histories.state import accept_state, begin_anew
 from worker.histories.stored_histories import state_request
@@ -78,22 +77,30 @@ class FileFill:
     def finish(self) -> int | None:
         """Write the marks of the files; return the time that all histories reach back to.
 
-        The time is None if there are too few events for one.
+        The time is None if there are too few events for one, or a gap behind them.
         """
         target = self._target
-        watermark = watermark_of(self.log, target.plan) or UNKNOWN
         writes, reached = [], []
+        end = UNKNOWN if self.end is None else self.end
+        until = end if self._until == NOT_BEGUN else self._until
         for histories in target.marks.histories:
             lowest = self.log.lowest.get(0, {}).get(histories.digest, NOT_BEGUN)
             if self._has_older and lowest != NOT_BEGUN:
                 # Of older events none is needed: nothing is missing behind this time.
                 lowest = self._since
-            mark = Mark(0, self.filled, watermark, lowest=lowest)
+            if until - end > MAX_GAP:
+                lowest = NOT_BEGUN
+            mark = Mark(0, self.filled, until, lowest=lowest)
             writes.append(target.marks.write(histories, target.namespace.partitions, None, mark))
             reached.append(lowest)
         target.store.write_marks(writes, target.expire_ms)
         latest = max(reached)
         return None if latest == NOT_BEGUN else latest
+
+    @property
+    def end(self) -> int | None:
+        """Watermark behind the events so far; None without one."""
+        return self.log.watermarks(self._target.plan.rules.watermark_support).get(0)
 
     def _of_file(self, appends: Collection[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """Members of partition 0 as members of FILE_PARTITION."""
@@ -104,11 +111,6 @@ class FileFill:
             members[:, : len(_PARTITION_BYTES)] = _PARTITION_BYTES
             changed.append((key, members.tobytes()))
         return changed
-
-
-def watermark_of(log: LogState, plan: WindowPlan) -> int | None:
-    """Watermark behind the events of the files; None without one."""
-    return log.watermarks(plan.rules.watermark_support).get(0)
 
 
 def _sizes(target: HistoryTarget) -> list[tuple[bytes, int]]:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from features.history.watermarks import LogState
 from tests.oracles.windows import Event
@@ -69,11 +70,21 @@ def test_histories_reach_back_to_the_first_events_of_the_log_or_of_the_files_bef
     system: System,
 ) -> None:
     log, state = log_of(8, 10), LogState(offsets={0: 18})
-    assert restored(system, log, state)[OWN] == log[2].time
+    with capture_logs() as logs:
+        assert restored(system, log, state)[OWN] == log[2].time
+    (short,) = (line for line in logs if line["event"] == "histories_short")
+    assert short["entities"] == ["card", "shop"]
     again = System((SECOND, SECOND, 1000, 3, None), 1)
     rows = [replace(e, partition=-1, offset=n) for n, e in enumerate(log_of(10, 0))]
     fill(again, rows, [len(rows)])
     assert restored(again, log, state)[OWN] == rows[2].time
+
+
+def test_files_that_end_long_before_the_log_do_not_count(system: System) -> None:
+    rows = [replace(e, partition=-1, offset=n) for n, e in enumerate(log_of(10, 0))]
+    fill(system, rows, [len(rows)])
+    log = [replace(e, time=e.time + 86_400 * SECOND) for e in log_of(8, 10)]
+    assert restored(system, log, LogState(offsets={0: 18}))[OWN] == log[2].time
 
 
 def test_files_let_histories_reach_back_where_the_topic_has_no_events(system: System) -> None:

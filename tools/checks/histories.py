@@ -143,7 +143,7 @@ def check_coverage(
         namespace = find_namespace(store, feature_set.name, settings.state_name)
     log = log_state_of({p: at.metadata for p, at in checkpoints.items() if at.offset is not None})
     if namespace is None or not log.highest:
-        return [ok(COVERAGE, "no events yet: histories are empty")]
+        return [ok(COVERAGE, "no events yet")]
     plan = feature_set.histories
     return judge_coverage(plan.coverage(log, namespace), plan.reaches)
 

@@ -94,6 +94,7 @@ class Restoring:
         self._begins: dict[int, int] = {}
         self._needed: dict[int, int] = {}
         self._truncated: Mapping[int, int] = {}
+        self._short: set[str] = set()
         self._at: dict[int, int] = {}
 
     def run(self) -> Iterator[Progress]:
@@ -129,6 +130,13 @@ class Restoring:
         with closing(fill):
             while not (progress := fill.step()).done:
                 yield progress
+        if self._short:
+            log.warning(
+                "histories_short",
+                entities=sorted(self._short),
+                meaning="topic and files hold no earlier events; events are flagged history_short "
+                "until histories reach back as far as the longest window",
+            )
         self.state = _with_missing(self._state, fill.log_state, self._partitions)
 
     def _needed_times(self) -> dict[int, int]:
@@ -191,9 +199,15 @@ class Restoring:
         if lowest == NOT_BEGUN and digest in self._state.lowest.get(partition, {}):
             # The log has lost events since: the metadata would say that they are there.
             lowest = watermark
-        lowest = min(lowest, self._target.marks.lowest_of_files(histories))
+        first = watermark if lowest == NOT_BEGUN else lowest
+        lowest = min(lowest, self._target.marks.lowest_of_files(histories, first))
         if partition not in self._truncated:
             lowest = self._needed.get(partition, lowest)
+        if (
+            watermark != UNKNOWN
+            and watermark - lowest < self._target.plan.reaches[histories.entity]
+        ):
+            self._short.add(histories.entity)
         return Mark(
             begin,
             end,

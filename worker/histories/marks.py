@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from base.arrays import Longs
 from base.errors import HistoriesLostError
+from base.times import DAY
 from features.history.marks import MARK, NOT_BEGUN, Mark, read_marks, valid_marks
 from features.history.namespace import Namespace
 from features.history.watermarks import UNKNOWN, LogState
@@ -20,6 +21,9 @@ from features.windows.plan import WindowPlan
 from schemas.batch import Records
 from worker.histories.alignment import Alignment, NotAlignedError, Wait, wait_for_labels
 from worker.labels import LabelFeed
+
+MAX_GAP = DAY
+"""Longest time without events between files and log, in microseconds; beyond, files do not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +104,17 @@ class Marks:
         """MARK[P] of some histories, as it was last read."""
         return self.read[self.histories.index(histories)]
 
-    def lowest_of_files(self, histories: MarkedHistories) -> int:
-        """Time that events of files let histories reach back to; NOT_BEGUN if there are none."""
+    def lowest_of_files(self, histories: MarkedHistories, first: int) -> int:
+        """Time that events of files let histories reach back to; NOT_BEGUN if they do not.
+
+        Args:
+            histories: The histories.
+            first: Time of the first events of a partition of the log; UNKNOWN if it has none. There
+                must be no gap before them.
+        """
         (mark,) = self._of_files[self.histories.index(histories)]
-        return int(mark["lowest"]) if mark["reached"] else NOT_BEGUN
+        adjoins = mark["reached"] and first <= int(mark["watermark"]) + MAX_GAP
+        return int(mark["lowest"]) if adjoins else NOT_BEGUN
 
     def missing(self, offsets: Mapping[int, int]) -> list[tuple[MarkedHistories, int]]:
         """Histories and partitions of which some members before these offsets may be missing."""

@@ -176,7 +176,7 @@ def test_how_far_back_histories_reach_is_told_by_the_checkpoints(
         for entity, layout in feature_set.histories.layouts.items()
     )
     hour, day = 3_600_000_000, 24 * 3_600_000_000
-    assert judge(OffsetMetadata("id-1")).found == "no events yet: histories are empty"
+    assert judge(OffsetMetadata("id-1")).found == "no events yet"
     filled = OffsetMetadata("id-1", (14 * day,), {customer: 13 * day, card: 0})
     assert judge(filled).state is State.OK
     assert judge(filled).found == "customer 100 % of 1 h, card 100 % of 14 days"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from base.times import DAY, utc
+from base.times import utc
 from tools.cli.features.load import StoredFeatures, read_labels, stored_features
 from tools.cli.input_reports import SORT_THEM, note, tell_refused, tell_times
 from tools.cli.options import (
@@ -107,7 +107,7 @@ def fill(
         filling, read, reached = _fill(stored, topic, source, reader.count(), begin)
     tell_refused("events", read.refused, read.examples)
     tell_times(stored.feature_set, read.times, record_time, SORT_THEM)
-    _tell_end(stored, filling, begin)
+    _tell_end(filling, begin)
     summary: dict[str, Any] = {
         "rows": read.rows,
         "filled": filling.filled,
@@ -221,20 +221,21 @@ def _first_event(stored: StoredFeatures) -> int | None:
         return first_event_time(stored.feature_set, stored.settings, log)
 
 
-def _tell_end(stored: StoredFeatures, filling: FileFill, until: int | None) -> None:
+def _tell_end(filling: FileFill, until: int | None) -> None:
     """Report on stderr a gap between the files and the topic."""
-    from tools.file_fill import watermark_of
+    from worker.histories.marks import MAX_GAP
 
-    end = watermark_of(filling.log, stored.feature_set.histories)
+    end = filling.end
     if end is None:
-        note("the files have too few events before the topic's first one: nothing is filled")
+        note("the files have too few events before the topic's first one to count")
     elif until is None:
         note(
             f"the topic has no events yet: windows miss what happens between {utc(end)}, the last "
             "event of the files, and its first one"
         )
-    elif until - end > DAY:
+    elif until - end > MAX_GAP:
         note(
             f"the files end at {utc(end)}, and the topic begins at {utc(until)}: windows miss the "
-            "events between; fill again with files that hold them"
+            "events between, and events are flagged history_short; fill again with files that hold "
+            "them"
         )
