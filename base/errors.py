@@ -6,6 +6,7 @@ Exception
 │   └── CudaUnusableError       no GPU is usable for scoring
 ├── DependencyUnavailableError  a store, registry or broker does not answer; a retry may succeed
 ├── DeviceLostError             the GPU is lost for this process
+├── NotAlignedError             events have to wait for other partitions; in worker.histories
 ├── DeliveryError               a micro-batch was not committed
 │   ├── BatchAbortedError       the transaction was aborted: the records are read again
 │   │   └── StoreAwayError      the online store did not accept the histories

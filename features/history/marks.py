@@ -34,7 +34,7 @@ NOT_BEGUN = np.iinfo(np.int64).max
 
 
 class Mark(NamedTuple):
-    """How far one partition is applied to the histories of one entity.
+    """State of one partition in the histories of one entity: how far it is applied.
 
     Attributes:
         begin: Offset from which on the histories hold its events.

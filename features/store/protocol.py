@@ -110,7 +110,7 @@ class StoreReads(Protocol):
     """Reads of an online store for a micro-batch."""
 
     def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
-        """As of `OnlineStore`."""
+        """Read as `OnlineStore.read_all` does."""
         ...
 
 

@@ -253,7 +253,7 @@ class MarkedReads:
         self._labels = labels
 
     def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
-        """As of the store.
+        """Read as the store does, and check the marks.
 
         Raises:
             HistoriesLostError: The store has lost members before the offsets.

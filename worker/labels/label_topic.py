@@ -110,8 +110,9 @@ class LabelTopic:
 class LabelEnds:
     """Ends of the labels topic that were read in the last second.
 
-    The thread that applies labels reads them: the loop waits for no answer. Where labels keep coming,
-    those of the answer before the last have been applied meanwhile, so that no event has to wait.
+    The thread that applies labels reads them: the loop waits for no answer. Where labels keep
+    coming, those of the answer before the last have been applied meanwhile, so that no event has to
+    wait.
 
     Args:
         ask: Asks for the end of each partition; raises KafkaException.

@@ -168,7 +168,7 @@ class Windows(Section):
     )
 
 
-class Fill(Section):
+class FillSettings(Section):
     """Histories that the online store lacks: at a first start, after a loss, with a new window."""
 
     wait: bool = Field(
@@ -232,7 +232,7 @@ class WorkerSettings(BaseSettings):
     model: ModelSettings
     delivery: DeliverySettings = DeliverySettings()
     windows: Windows = Windows()
-    fill: Fill = Fill()
+    fill: FillSettings = FillSettings()
     output: Output = Output()
     http: Http = Http()
     logs: Logs = Logs()
