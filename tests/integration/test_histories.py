@@ -23,7 +23,7 @@ from tests.conftest import MakeTopic, SharedKafka
 from tests.support.healthy import edit
 from tests.support.image import image_path
 from tests.support.payments import TIME_MS, good_record
-from tests.support.windowed import NUMBER, RISK, windowed_pipeline
+from tests.support.windowed import NUMBER, windowed_pipeline
 from tests.support.worker_process import read_until, worker
 from tools.checks.examine import examine
 from tools.checks.finding import State
@@ -332,16 +332,3 @@ def test_partitions_that_come_are_refused_while_running_and_at_the_start(
     message = ground.refusal()
     assert "its partitions changed" in message
     assert "restore a topic of 1" in message
-
-
-def test_aligned_windows_over_several_partitions_are_refused_by_start_and_check(
-    make_ground: MakeGround,
-) -> None:
-    ground = make_ground(RISK, partitions=2)
-    message = ground.refusal()
-    assert "has 2 partitions, and CARD_RISK_7D needs" in message
-    assert "give the topic one partition, or set across: best_effort" in message
-    found = {finding.check: finding for finding in examine(ground.folder)}
-    assert found["windows"].state is State.FAILED
-    assert found["history state"].state is State.OK
-    assert ground.namespace() is None
