@@ -11,7 +11,6 @@ SCHEDULES = 250
 """Schedules of each run of the tests; `make search` is the long form."""
 MOST = 4_000
 """A bug that needs more has not been found."""
-# Where the bugs that need many schedules are found soonest.
 RARE = {
     "the metadata of a member outside of the group",
     "a start initialises one id only",
