@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from base.errors import ConfigurationError, DependencyUnavailableError
-from features.store.protocol import Compaction, Hashes, OnlineStore
+from features.store.protocol import Compaction, Hashes, MarkWrite, OnlineStore
 from features.store.redis import RedisStore
 from tests.contract.answering import gathering
 from tests.support import making
@@ -346,6 +346,7 @@ def use(store: RedisStore) -> None:
         store.append([(b"fw:history", b"abab")], expire_ms=expire_ms)
         store.append([], [Compaction(b"fw:history", b"a", b"")], expire_ms)
         store.append([], [Compaction(b"fw:history", b"bab", b"")], expire_ms)
+        store.write_marks([MarkWrite(b"fw:marks", 0, None, bytes([1]).ljust(8, b"\0"))], expire_ms)
     assert store.replace(b"fw:value", b"1", b"2")
     assert store.replace(b"fw:value", b"2", b"1")
     found = making.read_all(store, [b"fw:value", b"fw:history"], [Hashes([b"feast"], [b"field"])])
