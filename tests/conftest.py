@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.fleet import end_workers
 from tests.support.servers import QUICK_ABORTS, Servers, ask
 from tools.embedded.kafka import Kafka
 from tools.embedded.topic_admin import create_topics
@@ -128,6 +129,12 @@ class MakeTopic(Protocol):
     def __call__(
         self, name: str = "topic", partitions: int = 1, settings: Mapping[str, str] | None = None
     ) -> str: ...
+
+
+@pytest.fixture(autouse=True)
+def _no_worker_outlives_its_test() -> Iterator[None]:
+    yield
+    end_workers()
 
 
 @pytest.fixture

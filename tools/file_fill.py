@@ -17,10 +17,10 @@ from schemas.batch import EventBatch
 from worker.consume.topics import InputTopic
 from worker.fill.members import Members
 from worker.histories.filling import HistoryTarget
+from worker.histories.location import state_request
 from worker.histories.marks import MAX_GAP, Marks
 from worker.histories.record import StateRecord, change_record, or_new
 from worker.histories.state import accept_state, begin_anew
-from worker.histories.stored_histories import state_request
 from worker.settings import WorkerSettings
 
 _PARTITION_BYTES = np.frombuffer(np.array([FILE_PARTITION], "<i4").tobytes(), np.uint8)

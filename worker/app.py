@@ -34,7 +34,7 @@ from worker.delivery.publish import SizeLimits
 from worker.delivery.reports import Reports
 from worker.fill.source import LogSource
 from worker.histories import Histories, NoHistories, StoredHistories
-from worker.histories.stored_histories import claim_location
+from worker.histories.location import claim_location
 from worker.kafka import (
     TopicLimits,
     make_admin,

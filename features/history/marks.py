@@ -53,6 +53,18 @@ class Mark(NamedTuple):
     lowest: int = UNKNOWN
     counted: int = 0
 
+    @classmethod
+    def read(cls, held: np.void) -> Mark:
+        """Mark in one element of MARK[P] that is not 0."""
+        return cls(
+            int(held["begin"]),
+            int(held["reached"]) - 1,
+            int(held["watermark"]),
+            int(held["scored"]),
+            int(held["lowest"]),
+            int(held["counted"]),
+        )
+
     def encode(self, server: ServerRun) -> bytes:
         """Encode the mark for the store; it holds for this run of the server."""
         fields = (

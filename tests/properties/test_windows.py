@@ -50,12 +50,13 @@ ten runs, or less: how many of them hypothesis draws in 200 cases differs threef
 RATES = {
     "attempts lost": 0.3,
     "commits read again": 0.02,
-    "compactions": 1.0,
-    "stale compactions": 0.05,
+    "compactions": 0.15,
+    "stale compactions": 0.01,
     "zombies": 0.3,
     "applied ahead": 1.0,
 }
-"""Of cases, likewise."""
+"""Of cases, likewise. Hypothesis also draws constants of the modules that are imported: between other
+tests the same seed gives other cases, with a fifth of the compactions."""
 
 
 def test_windows_equal_the_oracle(seed: int) -> None:

@@ -35,8 +35,8 @@ from worker.fill.fill import Append, Fill
 from worker.fill.ranges import FillRange
 from worker.fill.source import LogSource
 from worker.histories import Histories, StoredHistories
+from worker.histories.location import StateLocation
 from worker.histories.state import StateRequest, claim, source_of
-from worker.histories.stored_histories import StateLocation
 from worker.loop import Loop, Waits
 from worker.process.health import Health
 from worker.process.watchdog import Watchdog

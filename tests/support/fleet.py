@@ -26,6 +26,8 @@ _HTTP_S = 1.0
 READY_S = 60.0
 DRAIN_S = 30.0
 
+_started: list[Guarded] = []
+
 
 class HasFolder(Protocol):
     """The part of a rig that a worker needs: its pipeline folder."""
@@ -69,6 +71,7 @@ class Worker:
         assignments = [f"{name}={value}" for name, value in settings.items()]
         command = [sys.executable, *program, "--pipeline", str(rig.folder)]
         self._process = Guarded(["env", *assignments, *command], self.log)
+        _started.append(self._process)
         self.pid = self._process.pid
         self.filled = 0
         self.labels = 0
@@ -169,6 +172,15 @@ class Worker:
                 return error.code, error.read().decode()
         except OSError:
             return 0, ""
+
+
+def end_workers() -> None:
+    """Kill what still runs of the workers that this process has started, as after a failed test."""
+    while _started:
+        process = _started.pop()
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.wait(DRAIN_S)
 
 
 class Fleet:

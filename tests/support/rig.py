@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tests.oracles.topics import read_to_end
 from tests.support.image import image_path
-from tools.embedded.process import LOOPBACK
+from tools.embedded.process import LOOPBACK, last_lines
 from tools.embedded.topic_admin import committed_offsets, create_topics
 
 _latest: Callable[[], Any] = OffsetSpec.latest
@@ -177,23 +178,30 @@ class Rig:
 
     def await_all_answered(self, deadline_s: float) -> None:
         """Wait until the group has committed the input up to its current end."""
-        ends = {partition: end for partition, end in self.ends().items() if end}
+        ends = self._ends_of_records()
         await_that(
             lambda: _quietly(self.checkpoints) == ends,
             deadline_s,
             "all records answered",
-            lambda: {"committed": _quietly(self.checkpoints), "ends": ends},
+            partial(self._progress, ends),
         )
 
     def await_checkpoints_near_the_end(self, deadline_s: float) -> None:
         """Wait like ``await_all_answered``, for workers that may commit one offset too few."""
-        ends = {partition: end for partition, end in self.ends().items() if end}
+        ends = self._ends_of_records()
 
         def near() -> bool:
             committed = _quietly(self.checkpoints)
             return all(end - committed.get(partition, 0) <= 1 for partition, end in ends.items())
 
-        await_that(near, deadline_s, "all records read", lambda: (_quietly(self.checkpoints), ends))
+        await_that(near, deadline_s, "all records read", partial(self._progress, ends))
+
+    def _ends_of_records(self) -> dict[int, int]:
+        return {partition: end for partition, end in self.ends().items() if end}
+
+    def _progress(self, ends: Mapping[int, int]) -> str:
+        logs = "\n".join(f"{log}:\n{last_lines(log)}" for log in self.folder.glob("*.log"))
+        return f"committed {_quietly(self.checkpoints)} of {ends}; {logs}"
 
     def _inputs(self) -> list[TopicPartition]:
         return [TopicPartition(self.topics["input"], p) for p in range(self.partitions)]

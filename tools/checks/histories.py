@@ -12,9 +12,9 @@ from worker.app import open_store
 from worker.consume.offset_metadata import log_state_of
 from worker.consume.start_offsets import Committed
 from worker.consume.topics import InputTopic
+from worker.histories.location import expiry_ms, state_request
 from worker.histories.record import StateRecord, find_namespace, read_record
 from worker.histories.state import StateRequest, accept_state
-from worker.histories.stored_histories import expiry_ms, state_request
 from worker.settings import WorkerSettings
 
 WINDOWS, REBUILD, STATE, COVERAGE = (

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from worker.histories.alignment import NotAlignedError, Wait
-from worker.histories.stored_histories import (
-    Histories,
-    HistoryWrites,
-    NoHistories,
-    StoredHistories,
-)
+from worker.histories.protocol import Histories, HistoryWrites, NoHistories
+from worker.histories.stored_histories import StoredHistories
 
 __all__ = [
     "Histories",

@@ -263,8 +263,8 @@ class Ahead:
         begin = state.offsets[partition]
         histories = [one for one in target.marks.histories if not one.is_own]
         _, end = self._source.bounds(partition)
-        held = [target.marks.of(one)[partition] for one in histories]
-        at = min(int(mark["reached"]) - 1 for mark in held)
+        held = [Mark.read(target.marks.of(one)[partition]) for one in histories]
+        at = min(mark.end for mark in held)
         if at >= end:
             return None
         support = target.plan.rules.watermark_support
@@ -275,14 +275,7 @@ class Ahead:
             nonlocal at
             watermark = after.watermarks(support).get(partition, UNKNOWN)
             new = {
-                one: Mark(
-                    int(mark["begin"]),
-                    reached[partition],
-                    watermark,
-                    int(mark["scored"]),
-                    int(mark["lowest"]),
-                    int(mark["counted"]),
-                )
+                one: mark._replace(end=reached[partition], watermark=watermark)
                 for one, mark in zip(histories, held, strict=True)
             }
             target.append(members, {one: {partition: (at, mark)} for one, mark in new.items()})

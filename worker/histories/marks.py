@@ -165,18 +165,10 @@ class Marks:
         writes = []
         for histories, marks in zip(self.histories, self.read, strict=True):
             for partition, end in ends.items():
-                held = marks[partition]
+                mark = Mark.read(marks[partition])._replace(scored=scored.get(partition, UNKNOWN))
                 # Behind the micro-batch there may be records that are applied and not yet scored.
-                ahead = held["reached"] > end + 1
-                watermark = held["watermark"] if ahead else reached.get(partition, UNKNOWN)
-                mark = Mark(
-                    int(held["begin"]),
-                    max(end, int(held["reached"]) - 1),
-                    int(watermark),
-                    scored.get(partition, UNKNOWN),
-                    int(held["lowest"]),
-                    int(held["counted"]),
-                )
+                if mark.end <= end:
+                    mark = mark._replace(end=end, watermark=reached.get(partition, UNKNOWN))
                 writes.append(self.write(histories, partition, before.offsets[partition] + 1, mark))
         return writes
 

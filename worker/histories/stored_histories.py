@@ -1,21 +1,19 @@
-"""Histories in the online store: their location, and the writes of each micro-batch."""
+"""Histories in an online store: restored, read with their marks, and written."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import replace
 
 import structlog
 
 from base.arrays import Longs
 from base.errors import ConfigurationError, DependencyUnavailableError, StoreAwayError
-from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
-from features.store.protocol import MarkWrite, OnlineStore, StoreReads, Writes
+from features.store.protocol import OnlineStore, StoreReads, Writes
 from features.windows.plan import WindowPlan
 from schemas.batch import Records
 from worker.consume.topics import InputTopic
@@ -23,288 +21,14 @@ from worker.fill.fill import Progress
 from worker.fill.source import LogSource
 from worker.histories.alignment import Alignment, Wait
 from worker.histories.filling import Ahead, HistoryTarget, Restoring
+from worker.histories.location import StateLocation
 from worker.histories.marks import MarkedReads, Marks
-from worker.histories.state import StateRequest, claim, source_of
+from worker.histories.protocol import HistoryWrites
 from worker.labels import LabelFeed
 from worker.process import metrics
 from worker.process.watchdog import Watchdog
-from worker.settings import WorkerSettings
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class StateLocation:
-    """Key namespace and TTL of the histories.
-
-    Attributes:
-        namespace: Namespace of their keys in the online store.
-        expire_ms: TTL of a history, in milliseconds after its last write; None: it never expires.
-    """
-
-    namespace: Namespace
-    expire_ms: int | None
-
-
-def claim_location(
-    settings: WorkerSettings,
-    feature_set: FeatureSet,
-    store: OnlineStore,
-    topic: InputTopic,
-) -> StateLocation:
-    """Claim the state in the store for the input topic.
-
-    Args:
-        settings: Settings of the worker.
-        feature_set: Feature set whose windows read the histories.
-        store: Online store that holds the state.
-        topic: Input topic.
-
-    Raises:
-        DependencyUnavailableError: The store does not answer.
-        ConfigurationError: Topic and state do not fit, or the store may evict keys.
-    """
-    store.require_no_eviction()
-    wanted = state_request(settings, feature_set, topic)
-    namespace = claim(store, feature_set.name, settings.state_name, wanted)
-    expire_ms = expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s)
-    log.info(
-        "histories", state=namespace.state, topic_id=namespace.topic_id, kept_ms=expire_ms or "ever"
-    )
-    return StateLocation(namespace, expire_ms)
-
-
-def state_request(
-    settings: WorkerSettings, feature_set: FeatureSet, topic: InputTopic
-) -> StateRequest:
-    """Make the request of a worker with these settings; arguments are those of `claim_location`."""
-    return StateRequest(
-        source_of(topic, settings.kafka.group),
-        feature_set.histories.layouts,
-        settings.kafka.accept_topic == topic.topic_id,
-        settings.store.accept_group if settings.store else None,
-        feature_set.histories.backs,
-        feature_set.histories.rules.cap,
-        expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s),
-        # With a labels topic, the worker applies labels by itself.
-        frozenset(() if settings.kafka.labels_topic else feature_set.labelled_entities),
-    )
-
-
-def expiry_ms(
-    feature_set: FeatureSet, retention_ms: int | None, max_lag_s: float | None
-) -> int | None:
-    """TTL of a history after its last write, in milliseconds.
-
-    For that time, an event that needs the history may still come. The horizon of the windows is in
-    event time: a worker that lags, or reads the topic again from its first record, needs a history
-    for longer by its lag.
-
-    Args:
-        feature_set: Feature set whose windows read the histories.
-        retention_ms: Retention of the input topic, in milliseconds; None: unlimited.
-        max_lag_s: Longest delay behind real time of events that are read, in seconds; None: the
-            retention of the topic.
-
-    Returns:
-        The TTL; None if nothing bounds the lag.
-    """
-    lag_ms = retention_ms if max_lag_s is None else int(1000 * max_lag_s)
-    if lag_ms is None:
-        return None
-    return feature_set.histories.back // 1000 + lag_ms
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class HistoryWrites:
-    """Writes of one micro-batch.
-
-    Attributes:
-        members: Members to append, and compactions.
-        marks: Marks to write behind them.
-    """
-
-    members: Writes = field(default_factory=Writes)
-    marks: Sequence[MarkWrite] = ()
-
-
-class Histories(Protocol):
-    """Interface to a worker's histories, for the loop, the committing thread and enrich.
-
-    The loop announces writes before it hands them over, the committing thread writes them, and the
-    next reader waits for that: each reader sees all earlier writes.
-    """
-
-    def open(self, topic: InputTopic) -> None:
-        """Find the location of this topic's histories.
-
-        Raises:
-            DependencyUnavailableError: The store does not answer.
-            ConfigurationError: The store holds histories of another topic or group.
-        """
-        ...
-
-    def namespace(self) -> Namespace | None:
-        """Namespace of the keys of the histories; None for a store that serves this run alone."""
-        ...
-
-    def restore(self, log: LogState) -> Generator[Progress, None, LogState]:
-        """Fill histories of which members before the checkpoint are missing, in steps.
-
-        Args:
-            log: State of the log at the checkpoints of the assigned partitions.
-
-        Returns:
-            The state, with the times that the histories reach back to.
-
-        Raises:
-            DependencyUnavailableError: The store or the registry does not answer.
-            KafkaException: The brokers do not answer.
-            HistoriesLostError: The store has lost members meanwhile.
-            ConfigurationError: A partition is new since the histories began, or as by `open`.
-        """
-        ...
-
-    def known(self, log: LogState) -> LogState:
-        """The state of the log, with what is known of the partitions that other workers read."""
-        ...
-
-    def checked(
-        self, store: OnlineStore, records: Records, until: Longs, log: LogState
-    ) -> StoreReads:
-        """Reads of a micro-batch that notice lost members, and events that have to wait.
-
-        Args:
-            store: Online store.
-            records: Records of the N events of the micro-batch.
-            until: int64[N], as of `Enriching`.
-            log: State of the log before them.
-        """
-        ...
-
-    def require(self, log: LogState) -> None:
-        """Look for lost members without reading histories; no micro-batch may be in flight.
-
-        Args:
-            log: State of the log before the next micro-batch.
-
-        Raises:
-            DependencyUnavailableError: The store does not answer.
-            HistoriesLostError: Members before that are missing.
-        """
-        ...
-
-    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
-        """Read the marks of other partitions again; return the events that still have to wait.
-
-        Raises:
-            DependencyUnavailableError: The store does not answer.
-        """
-        ...
-
-    def lagging(self, waits: Mapping[int, Wait]) -> Sequence[int]:
-        """Find the waiting partitions whose records others may wait for, as of the last read."""
-        ...
-
-    def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
-        """Apply the next records of waiting partitions. No micro-batch may be in flight.
-
-        Args:
-            partitions: Waiting partitions.
-            log: State of the log before their waiting events.
-
-        Raises:
-            DependencyUnavailableError: The store or the registry does not answer.
-            KafkaException: The brokers do not answer.
-            HistoriesLostError: The store has lost members.
-        """
-        ...
-
-    def close(self) -> None:
-        """End what is being filled."""
-        ...
-
-    def announce(
-        self, writes: Writes, before: LogState, after: LogState, ends: Mapping[int, int]
-    ) -> HistoryWrites:
-        """Announce a `write` to come.
-
-        Args:
-            writes: Members of a micro-batch, and compactions.
-            before: State of the log before it.
-            after: State of the log behind it.
-            ends: Offset behind it in each of its partitions.
-        """
-        ...
-
-    def write(self, writes: HistoryWrites) -> None:
-        """Put the writes into the store, and then their marks.
-
-        Raises:
-            StoreAwayError: Some of the writes may be missing from the store.
-            HistoriesLostError: Earlier writes are missing from the store.
-        """
-        ...
-
-    def await_written(self) -> None:
-        """Wait until the announced writes are in the store, or have failed."""
-        ...
-
-
-class NoHistories:
-    """Histories of a feature set without windows, or of a store that serves one run alone."""
-
-    def open(self, topic: InputTopic) -> None:
-        pass
-
-    def namespace(self) -> Namespace | None:
-        return None
-
-    def restore(self, log: LogState) -> Generator[Progress, None, LogState]:
-        yield from ()
-        return log
-
-    def known(self, log: LogState) -> LogState:
-        return log
-
-    def checked(
-        self,
-        store: OnlineStore,
-        records: Records,  # noqa: ARG002 - see Histories
-        until: Longs,  # noqa: ARG002
-        log: LogState,  # noqa: ARG002
-    ) -> StoreReads:
-        return store
-
-    def require(self, log: LogState) -> None:
-        pass
-
-    def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:  # noqa: ARG002 - see Histories
-        return {}
-
-    def lagging(self, waits: Mapping[int, Wait]) -> Sequence[int]:  # noqa: ARG002 - see Histories
-        return ()
-
-    def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def announce(
-        self,
-        writes: Writes,  # noqa: ARG002 - see Histories
-        before: LogState,  # noqa: ARG002
-        after: LogState,  # noqa: ARG002
-        ends: Mapping[int, int],  # noqa: ARG002
-    ) -> HistoryWrites:
-        return HistoryWrites()
-
-    def write(self, writes: HistoryWrites) -> None:
-        pass
-
-    def await_written(self) -> None:
-        pass
 
 
 class StoredHistories:

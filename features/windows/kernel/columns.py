@@ -1,4 +1,4 @@
-"""Sorting and searching of columns of whole numbers."""
+"""Sorting and searching of columns of whole numbers, and hash tables of their places."""
 
 from __future__ import annotations
 
@@ -66,6 +66,17 @@ def behind(columns: Longs, row: int, count: int, value: int) -> int:
         else:
             high = middle
     return low
+
+
+@leaf
+def clear_table(table: Longs, count: int) -> int:
+    """Clear the slots of a hash table for ``count`` ids; return their number, a power of 2."""
+    size = 2
+    while size < 2 * count:
+        size *= 2
+    for slot in range(size):
+        table[0, slot] = NOWHERE
+    return size
 
 
 @leaf

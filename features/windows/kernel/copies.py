@@ -11,6 +11,7 @@ from __future__ import annotations
 from base.arrays import Longs
 from base.compiled import leaf
 from features.windows.kernel import rows
+from features.windows.kernel.columns import clear_table
 from features.windows.kernel.members import copy, insert, place_of
 from features.windows.kernel.structs import NOWHERE
 
@@ -59,11 +60,7 @@ def leave_copies_out(members: Longs, count: int, duplicates: int, table: Longs) 
         duplicates: As in `CompiledWindows`.
         table: As in `History`.
     """
-    size = 2
-    while size < 2 * count:
-        size *= 2
-    for slot in range(size):
-        table[0, slot] = NOWHERE
+    size = clear_table(table, count)
     # From the last one on: the table has the next member of the log with each id.
     for place in range(count - 1, -1, -1):
         slot = members[rows.EVENT_ID, place] & (size - 1)

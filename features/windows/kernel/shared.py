@@ -11,7 +11,7 @@ from base.arrays import Longs
 from base.compiled import leaf
 from features.windows.kernel import rows
 from features.windows.kernel.aggregates import first_shown
-from features.windows.kernel.columns import before, behind
+from features.windows.kernel.columns import before, behind, clear_table
 from features.windows.kernel.members import comes_again, copy, has_id, insert, place_of
 from features.windows.kernel.structs import NOWHERE
 
@@ -78,11 +78,7 @@ def find_repeats(
         cap: Likewise.
         table: As in `History`.
     """
-    size = 2
-    while size < 2 * count:
-        size *= 2
-    for slot in range(size):
-        table[0, slot] = NOWHERE
+    size = clear_table(table, count)
     # Most ids are of one member. Their rows are filled at once.
     for place in range(count):
         members[earlier, place] = NOWHERE

@@ -29,9 +29,9 @@ from tools.checks.histories import (
 from worker.consume.offset_metadata import OffsetMetadata
 from worker.consume.start_offsets import Committed
 from worker.consume.topics import InputTopic
+from worker.histories.location import state_request
 from worker.histories.record import note_labelled
 from worker.histories.state import claim
-from worker.histories.stored_histories import state_request
 from worker.settings import WorkerSettings, load_settings
 
 _DAY_MS = 86_400_000

@@ -22,10 +22,10 @@ from tests.support.windowed import windowed_pipeline
 from tools.cli import commands
 from worker import app
 from worker.consume.topics import InputTopic
+from worker.histories.location import state_request
 from worker.histories.marks import Marks
 from worker.histories.record import find_namespace, read_record
 from worker.histories.state import claim
-from worker.histories.stored_histories import state_request
 from worker.settings import load_settings
 
 TOPIC = InputTopic("in", "id-1", 3, None)

@@ -7,7 +7,7 @@ import pytest
 from features.definition import FeatureSet, load_feature_set
 from tests.support.windowed import RISK, windowed_pipeline
 from worker.consume.topics import InputTopic
-from worker.histories.stored_histories import expiry_ms
+from worker.histories.location import expiry_ms
 
 TOPIC = InputTopic("payments", "id-1", 3, 604_800_000)
 _DAY_MS = 86_400_000

@@ -42,13 +42,13 @@ from schemas.batch import Records
 from tests.support.checkpoints import Guards
 from worker.consume.topics import InputTopic, retention_of
 from worker.histories import Histories, HistoryWrites, NoHistories, StoredHistories
+from worker.histories.location import StateLocation
 from worker.histories.record import (
     find_namespace,
     label_namespace,
     read_record,
 )
 from worker.histories.state import StateRequest, claim, source_of
-from worker.histories.stored_histories import StateLocation
 from worker.process.metrics import REGISTRY
 from worker.process.watchdog import Watchdog
 

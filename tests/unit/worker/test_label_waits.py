@@ -18,7 +18,7 @@ from tests.support.checkpoints import Guards
 from tests.support.transactions import SET, handbook
 from tests.unit.worker.test_histories import NAMESPACE, NO_SOURCE, TOPIC, log_at, restore
 from worker.histories import NotAlignedError, StoredHistories, Wait
-from worker.histories.stored_histories import StateLocation, state_request
+from worker.histories.location import StateLocation, state_request
 from worker.settings import load_settings
 
 KEY = b"fw:label marks"

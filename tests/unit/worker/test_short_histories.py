@@ -23,9 +23,9 @@ from schemas.batch import Kind
 from tests.support import making
 from worker.consume.offset_metadata import OffsetMetadata, log_state_of
 from worker.consume.topics import InputTopic
+from worker.histories.location import expiry_ms
 from worker.histories.record import label_namespace, note_labelled, read_record
 from worker.histories.state import StateRequest, claim, source_of
-from worker.histories.stored_histories import expiry_ms
 
 TOPIC = InputTopic("payments", "id-1", 1, None)
 CARD = frozenset({"card"})

@@ -165,7 +165,7 @@ def _expire_ms(settings: WorkerSettings, feature_set: FeatureSet) -> int | None:
 
     from base.errors import ConfigurationError
     from worker.consume.topics import describe_input
-    from worker.histories.stored_histories import expiry_ms
+    from worker.histories.location import expiry_ms
 
     if settings.max_lag_s is not None:
         return expiry_ms(feature_set, None, settings.max_lag_s)
