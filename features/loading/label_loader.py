@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from features.definition import FeatureSet
-from features.history.labels import LABEL, LabelBatch, label_appends
+from features.history.labels import LABEL, label_appends
 from features.history.namespace import Namespace
 from features.loading.label_rows import LabelRows, whole_labels
-from features.store.protocol import MarkWrite, OnlineStore
+from features.store.protocol import OnlineStore
 from schemas.batch import Refusal, refusals
 
 _SHOWN = 5
@@ -70,28 +70,29 @@ class LabelLoader:
         self.loaded.refuse([*refused, *incomplete])
         self.loaded.labels += len(rows) - len(whole.errors)
         self.loaded.frauds += int(whole.labels.fraud.sum())
-        self.add(whole.labels)
-
-    def add(self, labels: LabelBatch, marks: Sequence[MarkWrite] = ()) -> None:
-        """Add complete labels to the store, and the marks behind them.
-
-        Raises:
-            DependencyUnavailableError: As by `load`.
-            HistoriesLostError: As by `OnlineStore.append`.
-        """
-        appends = label_appends(labels, self._feature_set.labelled_entities, self._namespace)
-        stored = self._store.read([key for key, _ in appends])
-        new = [
-            (key, added)
-            for (key, given), value in zip(appends, stored, strict=True)
-            if (added := _new_labels(given, value))
-        ]
+        entities = self._feature_set.labelled_entities
+        new = new_labels(self._store, label_appends(whole.labels, entities, self._namespace))
         self.loaded.added += sum(len(added) for _, added in new) // LABEL.itemsize
-        self._store.append(new, (), self._expire_ms, marks)
+        self._store.append(new, (), self._expire_ms)
 
 
-def _new_labels(labels: bytes, stored: bytes | None) -> bytes:
-    """The labels in ``labels`` that are not in ``stored``."""
+def new_labels(
+    store: OnlineStore, appends: Sequence[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
+    """The part of ``appends`` that the store does not have; a key without new labels is left out.
+
+    Raises:
+        DependencyUnavailableError: The store does not answer.
+    """
+    stored = store.read([key for key, _ in appends])
+    return [
+        (key, added)
+        for (key, labels), value in zip(appends, stored, strict=True)
+        if (added := _not_stored(labels, value))
+    ]
+
+
+def _not_stored(labels: bytes, stored: bytes | None) -> bytes:
     if not stored:
         return labels
     size = LABEL.itemsize

@@ -14,11 +14,11 @@ from confluent_kafka import KafkaException
 
 from base.errors import DependencyUnavailableError, ErrorCode, HistoriesLostError, RecordError
 from features.definition import FeatureSet
-from features.history.labels import LabelBatch
+from features.history.labels import LabelBatch, label_appends
 from features.history.marks import MARK, Mark, read_marks, valid_marks
 from features.history.namespace import Namespace
 from features.history.watermarks import UNKNOWN
-from features.loading.label_loader import LabelLoader
+from features.loading.label_loader import new_labels
 from features.loading.label_rows import UNKNOWN as NO_TIME
 from features.loading.label_rows import whole_labels
 from features.store.protocol import MarkWrite, OnlineStore, ServerRun
@@ -107,6 +107,9 @@ class LabelApplier:
         self._at: dict[int, int] = {}
         # Offset from which on labels are new: those before are read again.
         self._new_from: dict[int, int] = {}
+        # True until the first append behind a rewind: one that failed may have added some of these
+        # labels. To look for them reads all labels of each key, which is too slow for each step.
+        self._may_repeat = True
         self._logged: set[ErrorCode] = set()
 
     def step(self, target: LabelTarget) -> None:
@@ -178,7 +181,7 @@ class LabelApplier:
         if begun:
             self._store.write_marks(begun, target.expire_ms)
         self._consumer.go_to(starts)
-        self._target, self._at = target, starts
+        self._target, self._at, self._may_repeat = target, starts, True
         if starts:
             log.info("reading_labels", topic=self._topic.name, starts=starts)
 
@@ -186,7 +189,7 @@ class LabelApplier:
         self, target: LabelTarget, held: _Held, records: Records, behind: Mapping[int, int]
     ) -> None:
         labels, refused = self._labels(records)
-        loader = LabelLoader(self._feature_set, self._store, target.namespace, target.expire_ms)
+        entities = self._feature_set.labelled_entities
         marks = [
             MarkWrite(
                 target.marks_key,
@@ -197,7 +200,11 @@ class LabelApplier:
             for partition, end in behind.items()
             if end > self._at[partition]
         ]
-        loader.add(labels, marks)
+        appends = label_appends(labels, entities, target.namespace)
+        if self._may_repeat:
+            appends = new_labels(self._store, appends)
+        self._store.append(appends, (), target.expire_ms, marks)
+        self._may_repeat = False
         self._at.update(behind)
         metrics.labels.inc(len(labels))
         metrics.late_labels.inc(self._count_late(labels, held.scored))
