@@ -95,7 +95,7 @@ def run(
         try:
             sequence.run()
         except (TimeoutError, RuntimeError) as error:
-            failed = {"failed": str(error)}
+            failed = {"failed": str(error).splitlines()[0]}
             sequence.say(f"FAILED: {error}")
         sequence.say("compare")
         verdict = rig.compare()
@@ -116,7 +116,7 @@ def run(
 def _found(result: dict[str, Any]) -> str:
     """Finding of a run; empty if it found nothing."""
     if "failed" in result:
-        return str(result["failed"]).splitlines()[0]
+        return str(result["failed"])
     return ", ".join(f"{result[name]:,} {name}" for name in HELD if result[name])
 
 

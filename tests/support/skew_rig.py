@@ -35,6 +35,7 @@ PARTITIONS = 4
 _DISORDERED, _DUPLICATED = 0.02, 0.005
 _LATEST = timedelta(hours=3)
 _AGAIN = timedelta(hours=30)
+_LABEL_DELAYS = timedelta(days=7), timedelta(days=21)
 # Shares of the stream behind which a terminal's clock is wrong once, and by how much.
 _WILD = {0.3: timedelta(days=20 * 365), 0.6: timedelta(days=25 * 365)}
 # An event that waits for longer is named by the probes.
@@ -51,7 +52,8 @@ class SkewRig:
     few events come up to three hours late. A few ids come a second time, within or beyond the time
     in which they count as duplicates, half of them for another customer, who may be in another
     partition. Two events, of different partitions, are of a far future.
-    Each event has a label a week later.
+    Each event has a label one to three weeks later: some are not known yet to windows that end a
+    week ago.
 
     Args:
         folder: Folder to create the pipeline in; its name is that of the group and the topics.
@@ -86,7 +88,7 @@ class SkewRig:
         table = _disturbed(_thinned(pq.read_table(source), events, seed), seed)
         pq.write_table(table, self._events)
         self.rows = table.num_rows
-        self._labels = labels_of(table).sort_by("label_time")
+        self._labels = _labels(table, seed)
         self._labelled = 0
         self._write_features()
         self.feature_set = load_feature_set(folder / "features.yaml")
@@ -322,6 +324,17 @@ def _disturbed(table: pa.Table, seed: int) -> pa.Table:
         index = changed.column_names.index(name)
         changed = changed.set_column(index, name, column.cast(changed[name].type))
     return changed
+
+
+def _labels(events: pa.Table, seed: int) -> pa.Table:
+    """A label of each event, in order of the label times."""
+    draw: Any = np.random.default_rng(seed)
+    low, high = (delay // timedelta(milliseconds=1) for delay in _LABEL_DELAYS)
+    delays = pa.array(draw.integers(low, high, len(events))).cast(pa.duration("ms"))
+    labels = labels_of(events)
+    at = labels.column_names.index("label_time")
+    times = pc.add(labels["event_time"].cast(pa.timestamp("ms")), delays)
+    return labels.set_column(at, "label_time", times).sort_by("label_time")
 
 
 def _wild_rows(customers: npt.NDArray[np.int32]) -> list[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,9 @@ import numpy as np
 
 from base.arrays import Longs
 from base.times import DAY
+from features.history.labels import LabelBatch, label_appends
 from features.history.layout import Layout
+from features.history.namespace import Namespace
 from features.store.protocol import Compaction, Hashes, MarkWrite, ReadResult
 from features.store.redis import RedisStore
 from features.values.keys import Keys
@@ -31,6 +33,7 @@ from worker import app
 from worker.histories import HistoryWrites, StoredHistories, marks
 from worker.histories.alignment import Alignment
 from worker.histories.filling import Ahead
+from worker.labels import label_applier
 from worker.process.logs import configure_logs
 
 _PAUSE_S = 0.1
@@ -45,6 +48,7 @@ _write_marks = RedisStore.write_marks
 _write = StoredHistories._write
 _oldest = engine._oldest
 _make_alignment = Alignment.__init__
+_label_appends = label_appends
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,13 @@ def _unknown(stored: bytes | None, added: bytes) -> bytes:
     return kept
 
 
+def _known_at_once(
+    labels: LabelBatch, entities: Iterable[str], namespace: Namespace
+) -> list[tuple[bytes, bytes]]:
+    known = replace(labels, label_time=labels.event_time)
+    return _label_appends(known, entities, namespace)
+
+
 GUARDS: Mapping[str, Guard] = {
     "none": Guard("no guard is removed", ()),
     "marks_read_last": Guard(
@@ -234,6 +245,13 @@ GUARDS: Mapping[str, Guard] = {
         RedisStore,
         "append",
         _refuse_known_ids,
+    ),
+    "label_times": Guard(
+        "a label counts from its arrival",
+        ("kills",),
+        label_applier,
+        "label_appends",
+        _known_at_once,
     ),
 }
 
