@@ -117,7 +117,7 @@ $(PEERS): locks/peers.txt | install
 	@.venv-peers/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r $<
 	@touch $@
 
-bench: install $(if $(filter peers,$(SUITE)),$(PEERS)) ## measure against the rivals: JSON=1 SUITE=spine|features|models|latency|soak|peers EVENTS=(all) OUT=folder|RECORD=1
+bench: install $(if $(filter peers,$(SUITE)),$(PEERS)) ## measure against the rivals: JSON=1 SUITE=spine|features|models|latency|partitions|soak|peers EVENTS=(all) OUT=folder|RECORD=1
 	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE)) \
 		$(if $(EVENTS),--events $(EVENTS)) $(if $(OUT),--out $(OUT)) $(if $(RECORD),--record)
 

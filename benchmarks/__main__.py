@@ -15,6 +15,7 @@ from benchmarks.features import suite as features
 from benchmarks.latency import suite as latency
 from benchmarks.models import suite as models
 from benchmarks.options import RESULTS, UNRECORDED, Options
+from benchmarks.partitions import suite as partitions
 from benchmarks.peers import suite as peers
 from benchmarks.programs import RunError
 from benchmarks.soak import suite as soak
@@ -24,6 +25,7 @@ SUITES: dict[str, Callable[[Options], dict[str, Any]]] = {
     "features": features.run,
     "models": models.run,
     "latency": latency.run,
+    "partitions": partitions.run,
     "soak": soak.run,
     "peers": peers.run,
 }

@@ -16,6 +16,7 @@ from benchmarks.latency.report import latency
 from benchmarks.markdown import measured_on, programs, stages
 from benchmarks.models.report import models
 from benchmarks.options import RESULTS
+from benchmarks.partitions.suite import partitions
 from benchmarks.peers.suite import peers
 from benchmarks.soak.suite import soak
 
@@ -23,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "explanation" / "performance.md"
 BEGIN = {
     suite: f"<!-- {suite}, by `python -m benchmarks.report`; edit nothing from here on. -->"
-    for suite in ("spine", "features", "models", "latency", "soak", "peers")
+    for suite in ("spine", "features", "models", "latency", "partitions", "soak", "peers")
 }
 END = "<!-- Until here. -->"
 
@@ -83,6 +84,7 @@ _RENDERED = {
     "features": features,
     "models": models,
     "latency": latency,
+    "partitions": partitions,
     "soak": soak,
     "peers": peers,
 }

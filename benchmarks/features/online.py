@@ -87,5 +87,5 @@ def make_ready(testbed: Testbed, source: Source, program: str, number: int) -> R
         return run
     run = Run(**settings, first=source.history)
     load_sorted_sets(testbed.valkey.url, source)
-    begin_at(testbed, run)
+    begin_at(testbed, run, {0: source.history})
     return run

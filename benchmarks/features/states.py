@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 
 import numpy as np
@@ -64,16 +64,16 @@ def labels_of(source: Source, feature_set: FeatureSet) -> LabelBatch:
     )
 
 
-def begin_at(testbed: Testbed, run: Run) -> None:
-    """Commit the first offset of a run for its group, as if all earlier events were processed.
+def begin_at(testbed: Testbed, run: Run, offsets: Mapping[int, int]) -> None:
+    """Commit offsets, by partition, for a run's group, as if all earlier events were processed.
 
     Raises:
-        KafkaException: The broker refuses the offset.
+        KafkaException: The broker refuses an offset.
     """
-    place = TopicPartition(run.input_topic, 0, run.first)
+    places = [TopicPartition(run.input_topic, *at) for at in offsets.items()]
     with closing(group_reader(testbed, run)) as consumer:
         # A broker's first group has no coordinator yet, which the consumer waits for.
-        for at in consumer.commit(offsets=[place], asynchronous=False) or ():
+        for at in consumer.commit(offsets=places, asynchronous=False) or ():
             if at.error is not None:
                 raise KafkaException(at.error)
 

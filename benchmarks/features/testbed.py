@@ -1,4 +1,4 @@
-"""Testbed of the online part: one partition full of events, and a model trained on them."""
+"""Testbed of the online part: a topic full of events, and a model trained on them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ TRAINING_EVENTS = 200_000
 
 
 @contextmanager
-def open_testbed(folder: Path, source: Source, built: Path) -> Iterator[Testbed]:
+def open_testbed(
+    folder: Path, source: Source, built: Path, partitions: int = 1
+) -> Iterator[Testbed]:
     """Train on the table ``built``, and start the servers."""
     feature_set = load_feature_set(PIPELINE / "features.yaml")
     bundle = train(folder / "model", feature_set, source, built)
     note("starting Apache Kafka and Valkey …")
-    with open_servers(folder, 1) as (kafka, valkey):
+    with open_servers(folder, partitions) as (kafka, valkey):
         yield Testbed(
             folder=folder,
             pipeline=PIPELINE,
@@ -40,7 +42,7 @@ def open_testbed(folder: Path, source: Source, built: Path) -> Iterator[Testbed]
             feature_set=feature_set,
             bundle=bundle,
             events=source.rows,
-            partitions=1,
+            partitions=partitions,
         )
 
 

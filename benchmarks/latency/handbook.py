@@ -54,7 +54,7 @@ class Handbook:
             apply_labels(testbed, run, self.source)
             return replace(run, history=history)
         run = replace(run, first=history)
-        begin_at(testbed, run)
+        begin_at(testbed, run, {0: run.first})
         if program == "hand_written":
             load_sorted_sets(url, self.source)
         return run
