@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.histories.alignment import NotAlignedError, Wait
-from worker.histories.protocol import Histories, HistoryWrites, NoHistories
+from worker.histories.interface import Histories, HistoryWrites, NoHistories
 from worker.histories.stored_histories import StoredHistories
 
 __all__ = [

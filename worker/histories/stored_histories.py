@@ -21,9 +21,9 @@ from worker.fill.fill import Progress
 from worker.fill.source import LogSource
 from worker.histories.alignment import Alignment, Wait
 from worker.histories.filling import Ahead, HistoryTarget, Restoring
+from worker.histories.interface import HistoryWrites
 from worker.histories.location import StateLocation
 from worker.histories.marks import MarkedReads, Marks
-from worker.histories.protocol import HistoryWrites
 from worker.labels import LabelFeed
 from worker.process import metrics
 from worker.process.watchdog import Watchdog
