@@ -152,7 +152,7 @@ class Player:
     def _send(self, producer: Producer, messages: Messages) -> None:
         while messages:
             played = self.played
-            played.batches.append((time.time() * 1000, *played.end))
+            played.batches.append((time.time() * 1000, *played.end.tolist()))
             producer.produce_batch(self._topic, messages)
             queued = [m["partition"] for m in messages if "_error" not in m]
             played.end = played.end + np.bincount(queued, minlength=len(played.end))

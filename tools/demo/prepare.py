@@ -47,7 +47,7 @@ class Prepared:
 
 
 def partitioning(feature_set: FeatureSet) -> Partitioning | None:
-    """Assignment of events to partitions by their partition key; None without one: one partition."""
+    """Assignment of events to partitions by their partition key; None (one partition) without."""
     key = feature_set.bindings.partition_key
     return None if key is None else Partitioning(key.path, _PARTITIONS)
 
