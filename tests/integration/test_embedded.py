@@ -108,7 +108,7 @@ def test_a_pass_through_copies_every_record_once(kafka: SharedKafka, make_topic:
     finally:
         ended.set()
         copying.join()
-    expected = [(b"0", b"0"), (b"1", b"1"), (b"2", b"2")]
+    expected = [(b"0 0", b"0"), (b"0 1", b"1"), (b"0 2", b"2")]
     assert [(copied.key(), copied.value()) for copied in copies] == expected
 
 

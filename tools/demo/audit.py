@@ -26,19 +26,6 @@ _PARTITION_STEP = 2**48
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """First offsets of the parts of the input topic, which has one partition.
-
-    Attributes:
-        live: First offset of the live events; all before is history.
-        unseen: First offset after the events that the model may have been trained on.
-    """
-
-    live: int
-    unseen: int
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """Results of the demo, measured from the topics.
 
@@ -88,9 +75,10 @@ class _Answers:
     positions: Longs
     timestamps: Longs
 
-    def since(self, position: int) -> _Answers:
-        """Select the records whose input position is ``position`` or later."""
-        rows = self.positions >= position
+    def since(self, first: Longs) -> _Answers:
+        """Select the records whose input offset is at least that of ``first``, by partition."""
+        partitions, offsets = np.divmod(self.positions, _PARTITION_STEP)
+        rows = offsets >= first[partitions]
         return _Answers(self.positions[rows], self.timestamps[rows])
 
 
@@ -99,7 +87,7 @@ def audit(
     topics: tuple[str, str, str],
     latencies: tuple[Latency, Latency | None],
     played: Played,
-    parts: Parts,
+    seen: int,
 ) -> Verdict:
     """Read input, output and dead letters to their ends, and compare them.
 
@@ -108,19 +96,18 @@ def audit(
         topics: Names of the input, output and dead-letter topics.
         latencies: Latency of the live events, and of the pass-through.
         played: Events and labels of the live events.
-        parts: First offsets of the parts of the input.
+        seen: Number of the first live events that the model may have been trained on.
     """
     input_topic, output_topic, dead_letter_topic = topics
     sent = _read(read_to_end(bootstrap, input_topic), _own_positions)
     letters = _read(read_to_end(bootstrap, dead_letter_topic), _named_positions)
     scored, event_ids, scores = _read_scores(bootstrap, output_topic)
     answered = np.concatenate([scored.positions, letters.positions])
-    live = scored.since(parts.live)
-    took_s = _span_s(sent.since(parts.live), live)
-    unseen = scored.positions >= parts.unseen
+    live = scored.since(played.first)
+    took_s = _span_s(sent.since(played.first), live)
     return Verdict(
         events=len(sent.positions),
-        history=parts.live,
+        history=int(played.first.sum()),
         scores=len(scored.positions),
         dead_letters=len(letters.positions),
         lost=len(np.setdiff1d(sent.positions, answered)),
@@ -128,7 +115,7 @@ def audit(
         events_per_s=round(len(live.positions) / took_s, 1) if took_s else None,
         latency_ms=latencies[0],
         pass_through_ms=latencies[1],
-        average_precision=_precision(event_ids.filter(pa.array(unseen)), scores[unseen], played),
+        average_precision=_precision(event_ids, scores, played, seen),
     )
 
 
@@ -184,13 +171,13 @@ def _span_s(sent: _Answers, scored: _Answers) -> float | None:
 
 
 def _precision(
-    event_ids: pa.ChunkedArray, scores: npt.NDArray[np.float64], played: Played
+    event_ids: pa.ChunkedArray, scores: npt.NDArray[np.float64], played: Played, first: int
 ) -> float | None:
-    """Average precision of scores against the player's labels, joined by event id."""
+    """Average precision of scores against the player's labels from ``first`` on, by event id."""
     if not played.labels:
         return None
-    known = pa.chunked_array(played.event_ids, pa.string()).combine_chunks()
-    labels = np.concatenate(played.labels)
+    known = pa.chunked_array(played.event_ids, pa.string()).combine_chunks()[first:]
+    labels = np.concatenate(played.labels)[first:]
     at = pc.index_in(event_ids, value_set=known)
     matched = pc.is_valid(at).to_numpy()
     chosen = labels[at.drop_null().to_numpy()]

@@ -17,8 +17,7 @@ from tools.demo.session import PlaySession, Program
 from tools.embedded.process import Guarded, last_lines
 from tools.embedded.topic_admin import create_topics
 
-# As many partitions as the worker's topics have.
-_PARTITIONS = {"pass-through.input": 1, "pass-through.output": 3}
+_TOPICS = ("pass-through.input", "pass-through.output")
 _WARM_UP_S, _MEASURED_S = 1.0, 6.0
 _END_S = 40.0
 
@@ -29,7 +28,7 @@ class _PassThrough:
     def __init__(self, bootstrap: str, log: Path) -> None:
         self._log = log
         loop = [sys.executable, "-P", "-m", "tools.embedded.pass_through"]
-        self._process = Guarded([*loop, bootstrap, "pass-through", *_PARTITIONS], log)
+        self._process = Guarded([*loop, bootstrap, "pass-through", *_TOPICS], log)
 
     def require_running(self) -> None:
         status = self._process.poll()
@@ -46,6 +45,7 @@ class _PassThrough:
 
 def measure_pass_through(
     bootstrap: str,
+    partitions: tuple[int, int],
     session_of: Callable[[str, Program, Reader], PlaySession],
     live: tuple[Path, int],
     rate: float,
@@ -55,13 +55,14 @@ def measure_pass_through(
 
     Args:
         bootstrap: Address of the brokers.
+        partitions: Numbers of partitions of input and output; those of the worker's topics.
         session_of: Makes a session of an input topic, a program and the reader of its answers.
         live: File of the live events, and their number.
         rate: Events a second.
         log: File for the log of the loop's process.
     """
-    create_topics(bootstrap, _PARTITIONS)
-    source, target = _PARTITIONS
+    create_topics(bootstrap, dict(zip(_TOPICS, partitions, strict=True)))
+    source, target = _TOPICS
     path, most = live
     program = _PassThrough(bootstrap, log)
     reader = Reader(bootstrap, [target])
@@ -76,5 +77,6 @@ def measure_pass_through(
     program.stop()
     reader.stop()
     copies = [(at_ms, m) for at_ms, messages in reader.take() for m in messages]
-    offsets = np.array([int(m.key() or b"") for _, m in copies], np.int64)
-    return Arrivals(offsets, np.array([at_ms for at_ms, _ in copies])).latency(played)
+    keys = np.array([(m.key() or b"").split() for _, m in copies], np.int64).reshape(-1, 2)
+    at_ms = np.array([at_ms for at_ms, _ in copies])
+    return Arrivals(keys[:, 0], keys[:, 1], at_ms).latency(played)

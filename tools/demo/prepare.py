@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 
 from base.errors import ConfigurationError
 from features.definition import FeatureSet
-from features.tables import EventTableReader
+from features.tables import EventTableReader, Partitioning
 from schemas.files.read import count_rows
 from tools.demo.simulator import Simulated, simulate
 
 HISTORY_DAYS = 63
 """37 to fill the longest window, 19 to train on, 7 whose labels are not known yet."""
+_PARTITIONS = 4
 _SEED = 20181001
 _START = datetime(2018, 4, 1, tzinfo=UTC)
 _CUSTOMERS, _TERMINALS = 1_000, 2_000
@@ -43,6 +44,12 @@ class Prepared:
     live_events: int
     training: Path
     known: int
+
+
+def partitioning(feature_set: FeatureSet) -> Partitioning | None:
+    """Assignment of events to partitions by their partition key; None (one partition) without."""
+    key = feature_set.bindings.partition_key
+    return None if key is None else Partitioning(key.path, _PARTITIONS)
 
 
 def simulate_files(folder: Path, events: int) -> Prepared:

@@ -32,10 +32,12 @@ class Arrivals:
     """Arrival times of N answers.
 
     Attributes:
-        offsets: int64[N], of the input records, which are in one partition.
+        partitions: int64[N], of the input records.
+        offsets: int64[N], of the input records.
         at_ms: float64[N], arrival times in milliseconds since 1970-01-01 UTC.
     """
 
+    partitions: Longs
     offsets: Longs
     at_ms: Floats
 
@@ -43,6 +45,7 @@ class Arrivals:
     def concatenate(cls, parts: Sequence[Arrivals]) -> Arrivals:
         """Join parts, of which there may be none."""
         return cls(
+            np.concatenate([np.zeros(0, np.int64), *(part.partitions for part in parts)]),
             np.concatenate([np.zeros(0, np.int64), *(part.offsets for part in parts)]),
             np.concatenate([np.zeros(0), *(part.at_ms for part in parts)]),
         )
@@ -50,13 +53,14 @@ class Arrivals:
     def since(self, at_ms: float) -> Arrivals:
         """Select those after a time in milliseconds since 1970-01-01 UTC."""
         rows = self.at_ms > at_ms
-        return Arrivals(self.offsets[rows], self.at_ms[rows])
+        return Arrivals(self.partitions[rows], self.offsets[rows], self.at_ms[rows])
 
     def latency(self, played: Played) -> Latency:
         """Percentiles over all answers."""
         if not len(self.offsets):
             return Latency(None, None)
-        p50, p99 = np.percentile(self.at_ms - played.sent_ms(self.offsets), [50, 99])
+        sent_ms = played.sent_ms(self.partitions, self.offsets)
+        p50, p99 = np.percentile(self.at_ms - sent_ms, [50, 99])
         return Latency(round(float(p50), 2), round(float(p99), 2))
 
 

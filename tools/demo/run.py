@@ -11,17 +11,20 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
 from features.store.redis import RedisStore
 from models.policy import load_policy
-from tools.demo.audit import Parts, Verdict, audit
+from tools.demo.audit import Verdict, audit
 from tools.demo.pass_through import measure_pass_through
 from tools.demo.player import Played
 from tools.demo.prepare import (
     HISTORY_DAYS,
     Prepared,
     own_file,
+    partitioning,
     require_playable,
     simulate_files,
 )
@@ -41,8 +44,7 @@ from worker.settings import WorkerSettings, load_settings
 
 TOPICS = ("transactions", "scores", "transactions.dead-letters")
 """Input, output and dead letters."""
-# Windows over more than one partition's events are exact in one partition only.
-_PARTITIONS = dict(zip(TOPICS, (1, 3, 1), strict=True))
+_OUTPUT_PARTITIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +153,17 @@ class _DemoRun:
         if rate is not None:  # without, most of the time is waiting in a queue of any length
             note("playing the first of them to a bare transactional loop, for comparison …")
             live, log = (prepared.live, prepared.live_events), self.folder / "pass-through.log"
-            limit = measure_pass_through(self.kafka.bootstrap, self._session, live, rate, log)
-        parts = Parts(prepared.known if prepared.history else 0, trained.unseen_from)
-        return audit(self.kafka.bootstrap, TOPICS, (latency, limit), played, parts)
+            counts = self._partitions, _OUTPUT_PARTITIONS
+            bootstrap, session_of = self.kafka.bootstrap, self._session
+            limit = measure_pass_through(bootstrap, counts, session_of, live, rate, log)
+        seen = 0 if prepared.history else trained.unseen_from
+        return audit(self.kafka.bootstrap, TOPICS, (latency, limit), played, seen)
+
+    @property
+    def _partitions(self) -> int:
+        """Number of partitions of the input."""
+        assigned = partitioning(self.feature_set)
+        return 1 if assigned is None else assigned.partitions
 
     def _load_labels(self, prepared: Prepared) -> None:
         """Load all labels; windows ignore each one until its label time."""
@@ -163,7 +173,8 @@ class _DemoRun:
                 load_frauds(self.feature_set, path, store, namespace)
 
     def _start_worker(self) -> WorkerProcess:
-        create_topics(self.kafka.bootstrap, _PARTITIONS)
+        counts = (self._partitions, _OUTPUT_PARTITIONS, 1)
+        create_topics(self.kafka.bootstrap, dict(zip(TOPICS, counts, strict=True)))
         topics = dict(zip(("INPUT", "OUTPUT", "DEAD_LETTER"), TOPICS, strict=True))
         environment = {
             "FRAUD_WORKER_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap,
@@ -176,7 +187,9 @@ class _DemoRun:
     def _session(self, topic: str, program: Program, reader: Reader) -> PlaySession:
         wire = self.settings.wire
         prefix = framed(wire.schema_id) if wire.framing == "confluent" else b""
-        return PlaySession(self.kafka.bootstrap, topic, self.feature_set, prefix, program, reader)
+        end = np.zeros(self._partitions, np.int64)
+        bootstrap, feature_set = self.kafka.bootstrap, self.feature_set
+        return PlaySession(bootstrap, topic, feature_set, prefix, program, reader, end)
 
     def _play_history(self, session: PlaySession, path: Path, events: int) -> None:
         started = time.monotonic()

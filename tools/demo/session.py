@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from base.arrays import Longs
 from base.errors import DependencyUnavailableError
 from features.definition import FeatureSet
 from features.tables.event_records import EventRecordReader
@@ -31,12 +32,12 @@ class PlaySession:
 
     Attributes:
         bootstrap: Address of the brokers.
-        topic: Input topic, of one partition.
+        topic: Input topic, which nothing else writes.
         feature_set: The feature set.
         prefix: Bytes at the start of each record's value.
         program: The program's process.
         reader: Reader of all topics with answers.
-        events: Number of events that were played before.
+        end: int64[P], offset after the last event played in each partition of the topic.
     """
 
     bootstrap: str
@@ -45,7 +46,7 @@ class PlaySession:
     prefix: bytes
     program: Program
     reader: Reader
-    events: int = 0
+    end: Longs
 
     def play(
         self,
@@ -76,7 +77,7 @@ class PlaySession:
             path,
             event_id=bindings.event_id.path,
             label=None if bindings.label is None else bindings.label.field,
-            first=self.events,
+            first=self.end,
         )
         self.reader.begin(keep=keep)
         player.start(events, rate)
@@ -86,7 +87,7 @@ class PlaySession:
             show(player.played)
             answers = self.reader.answers
             if player.done and answers >= player.played.events:
-                self.events += player.played.events
+                self.end = player.played.end
                 return player.played
             if answers != last or not player.done:
                 last, since = answers, time.monotonic()

@@ -22,6 +22,7 @@ from features.tables import EventTable, EventTableReader, build
 from models.backend.threads import available_threads
 from models.bundle import write_bundle
 from models.training.fit import fit
+from tools.demo.prepare import partitioning
 
 MOST_EVENTS = 200_000
 _TABLE = "training.parquet"
@@ -43,14 +44,17 @@ class DemoModel:
 def train(feature_set: FeatureSet, path: Path, folder: Path, rows: int) -> DemoModel:
     """Fit a model on some of about the first ``rows`` of a labelled file, as ``folder / "model"``.
 
+    Events are late, or not, as in the partitions that they are played into.
+
     Raises:
         ConfigurationError: The file has no labels, or labels of one class only.
     """
     label = feature_set.bindings.label
     if label is None:
         raise ConfigurationError("features.yaml: events.label is missing; name the label's column")
-    source = _first(EventTableReader(feature_set, [path]), rows)
-    built = build(feature_set, source, folder / _TABLE)
+    reader = EventTableReader(feature_set, [path], partitioning(feature_set))
+    source = _first(reader, rows)
+    built = build(feature_set, source, folder / _TABLE, partitions=reader.partitions)
     table = pq.read_table(folder / _TABLE).slice(0, rows)
     table = table.filter(pc.is_valid(table["label"]))
     if len(table):

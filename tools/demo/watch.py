@@ -110,7 +110,7 @@ class Watch:
         records = records_of(self._output, [m for _, m in scored])
         scores = DemoScores.decode(self._decoder, records)
         at_ms = np.array([at_ms for at_ms, _ in scored])
-        self._parts.append(Arrivals(scores.offsets, at_ms))
+        self._parts.append(Arrivals(scores.partitions, scores.offsets, at_ms))
         self._count(scores)
 
     def _count(self, scores: DemoScores) -> None:

@@ -18,7 +18,8 @@ _ANSWER_S = 30.0
 def copy(bootstrap: str, group: str, source: str, target: str, stop: Callable[[], bool]) -> None:
     """Copy records exactly once until ``stop`` returns True.
 
-    A copy has the same value, and as its key the input record's offset in decimal digits.
+    A copy has the same value, and as its key the input record's partition and offset in decimal
+    digits with a space between them.
 
     Args:
         bootstrap: Address of the brokers.
@@ -74,7 +75,7 @@ def _copy_some(consumer: Consumer, producer: Producer, target: str) -> None:
         if (error := message.error()) is not None:
             raise KafkaException(error)
     producer.begin_transaction()
-    copies = [{"value": m.value(), "key": str(m.offset())} for m in messages]
+    copies = [{"value": m.value(), "key": f"{m.partition()} {m.offset()}"} for m in messages]
     if producer.produce_batch(target, copies) < len(copies):
         raise BufferError("the producer's queue is full")
     read = [at for at in consumer.position(consumer.assignment()) if at.offset >= 0]

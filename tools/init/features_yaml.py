@@ -188,7 +188,7 @@ def _windows(guesses: Guesses) -> Iterator[str]:
     entity = own[0] if own else next(iter(guesses.entities))
     yield "  # Windows; their histories are kept in the store of worker.yaml."
     text = f"#- {{name: {entity}_count_7d, window: count, by: {entity}, over: 7d}}"
-    yield commented(f"  {text}", "" if own else "needs a topic with one partition")
+    yield commented(f"  {text}", "" if own else "with several partitions, add a delay")
     if amount is not None:
         of = scalar(amount.path)
         yield f"  #- {{name: {entity}_mean_30d, window: mean, of: {of}, by: {entity}, over: 30d}}"

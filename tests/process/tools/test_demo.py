@@ -20,13 +20,14 @@ from rich.console import Console
 
 from base.errors import ConfigurationError
 from features.definition import FeatureSet, load_feature_set
+from features.tables import EventTableReader, Partitioning, build
 from models.bundle import load_bundle
 from schemas.batch import Records
 from tests.support.fakes import FakeMessage
 from tools.demo import audit as audit_module
 from tools.demo import run as run_module
 from tools.demo import watch as watch_module
-from tools.demo.audit import Parts, Verdict, audit
+from tools.demo.audit import Verdict, audit
 from tools.demo.player import Played
 from tools.demo.prepare import HISTORY_DAYS, own_file, simulate_files
 from tools.demo.reader import Arrivals, Latency, Reader
@@ -196,6 +197,22 @@ def test_labels_after_the_training_time_do_not_change_the_demos_model(
     assert model_of(tmp_path / "earlier") != model_of(first)
 
 
+def test_training_events_are_late_as_in_the_partitions_that_they_are_played_into(
+    tmp_path: Path, handbook: FeatureSet
+) -> None:
+    path = tmp_path / "events.parquet"
+    events = write_events(path, 20)
+    # Which events are late depends on the others of their partition.
+    pq.write_table(events.take(np.random.default_rng(5).permutation(len(events))), path)
+    train(handbook, path, tmp_path, len(events))
+    by = Partitioning.by(handbook, "CUSTOMER_ID", 4)
+    build(handbook, EventTableReader(handbook, [path], by), tmp_path / "four", partitions=4)
+    build(handbook, EventTableReader(handbook, [path]), tmp_path / "one")
+    trained_on = pq.read_table(tmp_path / "training.parquet")
+    assert trained_on.equals(pq.read_table(tmp_path / "four"))
+    assert not trained_on["flags"].equals(pq.read_table(tmp_path / "one")["flags"])
+
+
 def test_rows_that_are_no_events_count_as_seen(tmp_path: Path, handbook: FeatureSet) -> None:
     path = tmp_path / "events.parquet"
     table = write_events(path, 30)
@@ -228,25 +245,32 @@ def test_a_file_without_frauds_is_refused(tmp_path: Path, handbook: FeatureSet) 
 
 
 def played_in_batches() -> Played:
-    """Events at offsets 100 to 104: two sent at 1,000 ms, and three at 1,010 ms."""
-    return Played(first=100, events=5, batches=[(0, 1000.0), (2, 1010.0)])
+    """Events from offset 100 of one partition and 7 of another.
+
+    One of each was sent at 1,000 ms, two of the first at 1,010 and one of each at 1,020.
+    """
+    batches = [(1000.0, 100, 7), (1010.0, 101, 8), (1020.0, 103, 8)]
+    return Played(np.array([100, 7]), np.array([104, 9]), [*batches])
 
 
 def test_a_latency_runs_from_the_sending_of_an_events_batch() -> None:
     played = played_in_batches()
-    offsets = np.array([101, 104, 100, 102])
-    assert played.sent_ms(offsets).tolist() == [1000, 1010, 1000, 1010]
-    arrivals = Arrivals(offsets, np.array([1030.0, 1030.0, 1030.0, 1040.0]))
+    assert played.events == 6
+    partitions, offsets = np.array([(0, 101), (1, 8), (0, 100), (0, 103), (1, 7), (0, 102)]).T
+    sent_ms = np.array([1010.0, 1020, 1000, 1020, 1000, 1010])
+    assert played.sent_ms(partitions, offsets).tolist() == sent_ms.tolist()
+    arrivals = Arrivals(partitions, offsets, sent_ms + 30)
     assert arrivals.latency(played) == Latency(30, 30)
-    assert arrivals.since(1030).latency(played) == Latency(30, 30)
-    assert arrivals.since(1040).latency(played) == Latency(None, None)
+    assert arrivals.since(1040).offsets.tolist() == [8, 103]
+    assert arrivals.since(1040).latency(played) == Latency(30, 30)
+    assert arrivals.since(1050).latency(played) == Latency(None, None)
 
 
 class Arrived:
     """Reader of one micro-batch's answers: two scores and a dead letter, just now."""
 
     def __init__(self) -> None:
-        scores = [json.dumps([f"t{i}", i / 10, 100 + i]).encode() for i in (0, 3)]
+        scores = [json.dumps([f"t{i}", i / 10, 0, 100 + i]).encode() for i in (0, 3)]
         messages = [
             *(FakeMessage(body=score, on="out") for score in scores),
             FakeMessage(on="dead"),
@@ -273,40 +297,57 @@ def test_answers_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class ReadableScores:
-    """Decoder of scores written as JSON: [event id, score, offset of the input record]."""
+    """Decoder of scores as JSON: [event id, score, partition and offset of the input record]."""
 
     def __init__(self, _paths: Sequence[str]) -> None:
         pass
 
     def decode(self, records: Records) -> dict[str, Any]:
-        ids, scores, offsets = zip(*(json.loads(v or b"") for v in records.values), strict=True)
-        n = len(records)
+        columns = zip(*(json.loads(v or b"") for v in records.values), strict=True)
+        ids, scores, partitions, offsets = columns
         return {
             "event_id": pa.array(ids),
-            "decision": pa.array(["approve"] * n),
+            "decision": pa.array(["approve"] * len(records)),
             "score": np.array(scores, np.float64),
-            "source.partition": np.zeros(n, np.int64),
+            "source.partition": np.array(partitions, np.int64),
             "source.offset": np.array(offsets, np.int64),
         }
 
 
 class Topics:
-    """Events at 1 s, 2 s, …; each is scored 0.5 s later unless something else is said."""
+    """Events at 1 s, 2 s, …; each is scored 0.5 s later unless something else is said.
+
+    They are in three partitions in turn.
+    """
 
     def __init__(self, events: int) -> None:
-        self.input = [FakeMessage((0, i), millis=1000 * (i + 1)) for i in range(events)]
+        self.at = [(i % 3, i // 3) for i in range(events)]
+        self.input = [FakeMessage(at, millis=1000 * (i + 1)) for i, at in enumerate(self.at)]
         self.scores = {i: i / events for i in range(events)}
         self.again: list[int] = []
         self.letters: list[int] = []
         self.limit: Latency | None = None
 
     def judge(
-        self, monkeypatch: pytest.MonkeyPatch, parts: Parts, frauds: Sequence[int] = ()
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        history: int,
+        seen: int = 0,
+        frauds: Sequence[int] = (),
     ) -> Verdict:
-        """frauds: offsets of those among the live events, whose ids are their offsets."""
+        """Audit.
+
+        Args:
+            monkeypatch: Puts the topics in place of those of brokers.
+            history: Number of the first events that are history.
+            seen: Number of the first live events that a model may have been trained on.
+            frauds: Numbers of those among the live events.
+        """
         output = [
             FakeMessage(
-                (0, place), json.dumps([f"t{i}", score, i]).encode(), millis=1000 * i + 1500
+                (0, place),
+                json.dumps([f"t{i}", score, *self.at[i]]).encode(),
+                millis=1000 * i + 1500,
             )
             for place, (i, score) in enumerate(
                 [*self.scores.items(), *((i, 0) for i in self.again)]
@@ -315,9 +356,12 @@ class Topics:
         names = ("partition", "offset")
         dead = [
             FakeMessage(
-                (0, 0), extra=[(HEADER_PREFIX + n, v) for n, v in zip(names, where, strict=True)]
+                (0, 0),
+                extra=[
+                    (HEADER_PREFIX + n, b"%d" % v) for n, v in zip(names, self.at[i], strict=True)
+                ],
             )
-            for where in ((b"0", b"%d" % i) for i in self.letters)
+            for i in self.letters
         ]
         by_topic = dict(zip(TOPICS, (self.input, output, dead), strict=True))
 
@@ -326,25 +370,29 @@ class Topics:
 
         monkeypatch.setattr(audit_module, "read_to_end", read)
         monkeypatch.setattr(audit_module, "ScoreDecoder", ReadableScores)
-        live = range(parts.live, len(self.input))
-        played = Played(parts.live, len(live), [], [pa.array([f"t{i}" for i in live])])
+        live = range(history, len(self.input))
+        first, end = (
+            np.bincount([at[0] for at in self.at[:until]], minlength=3)
+            for until in (history, len(self.input))
+        )
+        played = Played(first, end, [], [pa.array([f"t{i}" for i in live])])
         played.labels.append(np.array([int(i in frauds) for i in live], np.int64))
-        return audit("", TOPICS, (Latency(40, 50), self.limit), played, parts)
+        return audit("", TOPICS, (Latency(40, 50), self.limit), played, seen)
 
 
 def test_history_is_audited_as_well_as_live_events(monkeypatch: pytest.MonkeyPatch) -> None:
     topics = Topics(10)
-    verdict = topics.judge(monkeypatch, Parts(4, 4))
+    verdict = topics.judge(monkeypatch, 4)
     assert (verdict.events, verdict.history, verdict.scores) == (10, 4, 10)
     assert verdict.clean
     del topics.scores[1]
     topics.letters = [2]
-    verdict = topics.judge(monkeypatch, Parts(4, 4))
+    verdict = topics.judge(monkeypatch, 4)
     assert (verdict.lost, verdict.duplicates, verdict.dead_letters) == (1, 1, 1)
     assert not verdict.clean
     topics = Topics(10)
     topics.again = [0, 0, 9]
-    verdict = topics.judge(monkeypatch, Parts(4, 4))
+    verdict = topics.judge(monkeypatch, 4)
     assert (verdict.lost, verdict.duplicates) == (0, 3)
     assert not verdict.clean
 
@@ -353,14 +401,14 @@ def test_a_dead_letter_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     topics = Topics(5)
     del topics.scores[1]
     topics.letters = [1]
-    verdict = topics.judge(monkeypatch, Parts(0, 0))
+    verdict = topics.judge(monkeypatch, 0)
     assert (verdict.scores, verdict.dead_letters, verdict.clean) == (4, 1, True)
 
 
 def test_the_rate_is_that_of_live_events(monkeypatch: pytest.MonkeyPatch) -> None:
     topics = Topics(10)
     topics.input[0].millis = 0  # long before
-    verdict = topics.judge(monkeypatch, Parts(6, 6))
+    verdict = topics.judge(monkeypatch, 6)
     # four events at 7 s to 10 s, the last score at 10.5 s
     assert verdict.events_per_s == round(4 / 3.5, 1)
 
@@ -371,27 +419,27 @@ def test_precision_is_that_of_events_no_model_was_trained_on(
     topics = Topics(10)
     # The one fraud that the model knew is at the very end of the ranking.
     frauds = [0, 8, 9]
-    assert topics.judge(monkeypatch, Parts(0, 1), frauds).average_precision == 1
-    whole = topics.judge(monkeypatch, Parts(0, 0), frauds).average_precision
+    assert topics.judge(monkeypatch, 0, 1, frauds).average_precision == 1
+    whole = topics.judge(monkeypatch, 0, 0, frauds).average_precision
     assert whole is not None
     assert whole == pytest.approx((1 + 1 + 3 / 10) / 3, abs=1e-4)
-    assert topics.judge(monkeypatch, Parts(0, 0), []).average_precision is None
+    assert topics.judge(monkeypatch, 0, 0, []).average_precision is None
 
 
 def test_the_table_tells_of_history_where_there_was_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    def text(parts: Parts, *, backlog: bool = False, limit: Latency | None = None) -> str:
+    def text(history: int, *, backlog: bool = False, limit: Latency | None = None) -> str:
         topics = Topics(10)
         topics.limit = limit
         console = Console(file=io.StringIO(), width=80)
-        console.print(summary(topics.judge(monkeypatch, parts), backlog=backlog))
+        console.print(summary(topics.judge(monkeypatch, history), backlog=backlog))
         assert isinstance(console.file, io.StringIO)
         return console.file.getvalue()
 
-    assert "of them history" in text(Parts(4, 4))
-    assert "history" not in text(Parts(0, 4))
-    assert "live latency p50" in text(Parts(0, 4))
-    assert "pass-through" not in text(Parts(0, 4))
-    assert re.search("pass-through p99 +│ +31.5 ms", text(Parts(0, 4), limit=Latency(9, 31.5)))
-    as_fast_as_it_goes = text(Parts(0, 4), backlog=True)
+    assert "of them history" in text(4)
+    assert "history" not in text(0)
+    assert "live latency p50" in text(0)
+    assert "pass-through" not in text(0)
+    assert re.search("pass-through p99 +│ +31.5 ms", text(0, limit=Latency(9, 31.5)))
+    as_fast_as_it_goes = text(0, backlog=True)
     assert "latency" not in as_fast_as_it_goes
     assert "live wait in the backlog p50" in as_fast_as_it_goes
