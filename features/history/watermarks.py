@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,18 @@ from features.history.pairs import Pair, add_pair, is_due, replay_from
 
 UNKNOWN = np.iinfo(np.int64).min
 """Watermark of a partition with too few events; time given to an event that must not affect one."""
+
+
+class PassedEnd(NamedTuple):
+    """End of a partition at a moment when others were scored further.
+
+    Attributes:
+        offset: Offset behind the last record that was there.
+        time: Highest watermark of the scored events of another partition before that moment.
+    """
+
+    offset: int
+    time: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,8 @@ class LogState:
         pairs: The state at earlier offsets, in their order.
         offsets: Offset of the next record. Known where partitions are read from a topic.
         elsewhere: Watermarks of the scored events of partitions that other workers read.
+        passed: Ends of partitions that others were scored past. Known while events are scored from
+            a topic.
     """
 
     highest: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
@@ -40,6 +55,7 @@ class LogState:
     pairs: Mapping[int, tuple[Pair, ...]] = field(default_factory=dict)
     offsets: Mapping[int, int] = field(default_factory=dict)
     elsewhere: Mapping[int, int] = field(default_factory=dict)
+    passed: Mapping[int, PassedEnd] = field(default_factory=dict)
 
     def watermarks(self, support: int) -> dict[int, int]:
         """The ``support``-th highest event time of each partition that has at least that many."""

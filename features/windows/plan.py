@@ -22,8 +22,8 @@ from features.values.hash64 import hash_ids
 from features.windows.coverage import coverage, find_short, without_histories
 from features.windows.engine import EntityComputation, Portion
 from features.windows.entity_windows import EntityWindows
-from features.windows.position import WindowPosition, locate
-from features.windows.window import HistoryRules, Window
+from features.windows.position import WindowPosition, late_across, locate
+from features.windows.window import Across, HistoryRules, Window
 from schemas.batch import EventBatch
 
 Each = Callable[[Callable[[Portion], None], Sequence[Portion]], Iterable[None]]
@@ -33,6 +33,9 @@ CAPPED, SHORT = "history_capped", "history_short"
 """Kinds of flags that are named after an entity, too."""
 LATE, AHEAD, DUPLICATE = "late", "ahead", "duplicate"
 """Flags of events, of whatever entity."""
+ACROSS_LATE = "across_late"
+"""Flag of events that aligned windows of other partitions have missed. It depends on when an event
+came to its partition, not on the log alone."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +54,14 @@ class Windowed:
 
 
 class WindowPlan:
-    """All windows of a feature set, and the rules for all of them."""
+    """All windows of a feature set, and the rules for all of them.
+
+    Attributes:
+        windows: The windows.
+        rules: Rules for all windows.
+        entities: Windows by entity.
+        aligned_delay: Shortest delay of an aligned window, in microseconds; None without one.
+    """
 
     def __init__(self, windows: Sequence[Window], rules: HistoryRules) -> None:
         self.windows = tuple(windows)
@@ -61,6 +71,8 @@ class WindowPlan:
             for entity in dict.fromkeys(window.entity for window in windows)
         )
         self._whole = self.entities
+        aligned = (window.delay for window in windows if window.across is Across.ALIGNED)
+        self.aligned_delay = min(aligned, default=None)
 
     def joining(self) -> WindowPlan:
         """The same histories without windows, whose state of the log is that of the windows."""
@@ -78,6 +90,7 @@ class WindowPlan:
             LATE,
             AHEAD,
             DUPLICATE,
+            *(() if self.aligned_delay is None else (ACROSS_LATE,)),
             *(f"{CAPPED}:{e.entity}" for e in self.entities),
             *(f"{SHORT}:{e.entity}" for e in self.entities),
         )
@@ -157,6 +170,7 @@ class WindowRequest:
         if self._requests:
             self._at, after = locate(batch, log, plan.rules, namespace.partitions)
             self.until = self._at.base
+            self._across_late = late_across(batch, log, self._at.late, plan.aligned_delay)
             self._short, after = plan.find_short(namespace, batch, self._at, log, after)
             pairs = log.pairs_at(self._at.first, plan.rules.watermark_support, plan.span)
             self.after = replace(after, pairs=pairs)
@@ -192,6 +206,7 @@ class WindowRequest:
         flags = {
             LATE: self._at.late,
             AHEAD: self._at.ahead,
+            ACROSS_LATE: self._across_late,
             DUPLICATE: np.logical_or.reduce([computed.duplicate for computed in computations]),
         }
         values: dict[str, Floats] = {}

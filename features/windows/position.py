@@ -92,6 +92,28 @@ def locate(
     )
 
 
+def late_across(batch: EventBatch, log: LogState, late: Mask, delay: int | None) -> Mask:
+    """Mark events that came after another partition was scored past their time + delay.
+
+    Args:
+        batch: N events.
+        log: State of the log before the batch.
+        late: bool[N], events that join no history: nothing misses them.
+        delay: Shortest delay of an aligned window; None without one.
+
+    Returns:
+        bool[N].
+    """
+    missed = np.zeros(len(batch), np.bool_)
+    if delay is None:
+        return missed
+    of, offsets = batch.records.partitions, batch.records.offsets
+    for partition, passed in log.passed.items():
+        behind = (of == partition) & (offsets >= passed.offset)
+        missed |= behind & (batch.event_time + delay <= passed.time)
+    return missed & ~late
+
+
 def early_for_records(batch: EventBatch, rules: HistoryRules) -> Mask | None:
     """Mark events later than their record's timestamp by more than ``max_ahead``.
 

@@ -105,6 +105,7 @@ def run(
         **verdict,
         "partitions": PARTITIONS,
         "faults": sum(sequence.counts.values()),
+        "late_labels": sequence.fleet.late_labels(),
         "filled": sequence.fleet.filled(),
         **sequence.counts,
         **failed,

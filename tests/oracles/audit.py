@@ -4,9 +4,9 @@ Run ``python -m tests.oracles.audit DIR`` from the root of the repository. It is
 because the system tests import nothing of the worker. The serial run uses the pipeline's own stages,
 one partition after the other, with its own empty histories, and with the lookups and labels of the
 online store. Values that a serial run cannot reproduce are ignored: windows with
-``across: best_effort``, and the flag for their capped history. The model must not use them. If the
-pipeline has a location of models, each record is scored with the model and policy that its score
-names.
+``across: best_effort``, the flag for their capped history, and the flag across_late. The model must
+not use them. If the pipeline has a location of models, each record is scored with the model and
+policy that its score names.
 
 The JSON has ``events``, ``scores``, ``dead_letters``, a count for each field of the oracle's
 verdict, ``models`` and ``policies`` with the number of scores of each version, and ``shown`` with
@@ -33,6 +33,7 @@ from features.store.memory import MemoryStore
 from features.store.protocol import Hashes, OnlineStore, ReadResult
 from features.store.stored_values import StoredValues
 from features.values.keys import Keys
+from features.windows.plan import ACROSS_LATE
 from schemas.batch import Position
 from tests.oracles.delivery import Answer, Verdict, judge
 from tests.oracles.served import Pair, Servings, stretches
@@ -127,8 +128,8 @@ def audit(folder: Path) -> dict[str, Any]:
     outputs = (kafka.output_topic, kafka.dead_letter_topic)
     await_ended_transactions(kafka.bootstrap_servers, outputs, _OPEN_TRANSACTIONS_S)
     windows = best_effort(pipeline.feature_set)
-    capped = {f"history_capped:{window.entity}" for window in windows}
-    scores = Scores(capped.union(window.name for window in windows))
+    irreproducible = {ACROSS_LATE, *(f"history_capped:{window.entity}" for window in windows)}
+    scores = Scores(irreproducible.union(window.name for window in windows))
     named: dict[Position, Pair] = {}
     answers = [
         *_scored(kafka.bootstrap_servers, kafka.output_topic, scores, named),

@@ -14,9 +14,13 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from base.arrays import Mask
 from base.errors import OutcomeUnknownError, StoreAwayError
 from features.history.watermarks import LogState
 from features.store.protocol import MarkWrite
+from features.windows import plan
+from features.windows.position import late_across
+from schemas.batch import EventBatch
 from tests.properties.bugs import BUGS as BUGS_OF_WINDOWS
 from tests.search.process import Process
 from tests.search.store import SimulatedStore
@@ -232,6 +236,11 @@ def _join_unnoted(member: GroupMember, topic: str) -> None:
     member._outside_the_group = None
 
 
+def _late_across_backlogs(batch: EventBatch, log: LogState, late: Mask, delay: int) -> Mask:
+    everywhere = {p: passed._replace(offset=0) for p, passed in log.passed.items()}
+    return late_across(batch, replace(log, passed=everywhere), late, delay)
+
+
 def _nothing(*_: object) -> None:
     pass
 
@@ -277,4 +286,5 @@ BUGS: Mapping[str, Patch] = {
     "alignment by the marks behind the histories": _patched(MarkedReads, "read_all", _marks_behind),
     "alignment to an end of before": _patched(Alignment, "_add_ended", _first_ends),
     "nothing is applied ahead of scoring": _patched(Alignment, "lagging", _no_lag),
+    "events of a backlog are across_late": _patched(plan, "late_across", _late_across_backlogs),
 }

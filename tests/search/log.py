@@ -28,6 +28,7 @@ from tests.oracles.windows import (
     serial,
     timeless,
     value,
+    watermark,
 )
 from tests.support.fakes import FakeMessage
 from tests.support.making import T0, feature_set, longs, strings
@@ -132,7 +133,8 @@ class Log:
         rows: Row in ``events`` of each valid event.
         answers: Value of the score, or of the dead letter, of each record.
         needs: For each event, the ends that other partitions must have before it comes. An event
-            that comes after another partition was scored past it is in none of its windows.
+            that comes after another partition was scored past it is in none of its windows, and
+            is flagged across_late.
     """
 
     features: FeatureSet
@@ -240,17 +242,24 @@ def _log(
         seen = {entity: of_entity[x.place] for entity, of_entity in sights.items()}
         answers[x.place] = _expected(book, x, seen)
     rows = {event.place: row for row, event in enumerate(events)}
-    needs = {x.place: _needs(book, x, sights[_SHARED][x.place]) for x in events}
+    needs = {x.place: _needs(book, x, events, sights[_SHARED]) for x in events}
     batch = _batch(book, events)
     return Log(
         search_features(book), entries, batch, rows, answers, needs, _columns([*events, None])
     )
 
 
-def _needs(book: Rulebook, x: Event, sight: VisibleHistory) -> Mapping[int, int]:
+def _needs(
+    book: Rulebook, x: Event, events: Sequence[Event], sights: Mapping[Place, VisibleHistory]
+) -> Mapping[int, int]:
+    """Ends without which an event would miss a member, or one behind them be across_late."""
+    sight, delay = sights[x.place], book.delay * SECOND
+    to_here = [m.time for m in events if m.partition == x.partition and m.offset <= x.offset]
+    reached = watermark(book.rules, to_here)
     ends: dict[int, int] = {}
-    for m in sight.members:
-        if m.partition != x.partition and m.time <= sight.base - book.delay * SECOND:
+    for m in events:
+        until = sight.base if m in sight.members else reached
+        if m.partition != x.partition and not sights[m.place].late and m.time + delay <= until:
             ends[m.partition] = max(m.offset + 1, ends.get(m.partition, 0))
     return ends
 
@@ -262,6 +271,8 @@ def _expected(book: Rulebook, x: Event, sights: Mapping[str, VisibleHistory]) ->
         "late": any(sight.late for sight in every),
         "ahead": any(sight.ahead for sight in every),
         "duplicate": any(sight.duplicate for sight in every),
+        # No event comes after others were scored past it, see `Log.needs`.
+        "across_late": False,
         **{f"history_capped:{entity}": sight.capped for entity, sight in sights.items()},
         **{f"history_short:{entity}": sight.short for entity, sight in sights.items()},
     }

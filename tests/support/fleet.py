@@ -21,6 +21,7 @@ _RESTARTABLE = (3, 70)
 _BATCHES = re.compile(r'^fraud_worker_batches_total\{outcome="(\w+)"\} (\S+)$', re.MULTILINE)
 _LAG = re.compile(r"^fraud_worker_lag_records\{.*\} (\S+)$", re.MULTILINE)
 _FILLED = re.compile(r"^fraud_worker_filled_events_total (\S+)$", re.MULTILINE)
+_LATE_LABELS = re.compile(r"^fraud_worker_late_labels_total (\S+)$", re.MULTILINE)
 _LABELS = re.compile(r"^fraud_worker_labels_total (\S+)$", re.MULTILINE)
 _HTTP_S = 1.0
 READY_S = 60.0
@@ -49,6 +50,7 @@ class Worker:
         filled: Number of events that it has put into histories without scoring them, as of its last
             response.
         labels: Number of labels that it has put into the store, likewise.
+        late_labels: Number of these that came too late, likewise.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Worker:
         self.pid = self._process.pid
         self.filled = 0
         self.labels = 0
+        self.late_labels = 0
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
@@ -128,6 +131,8 @@ class Worker:
             self.filled = int(float(filled[1]))
         if labels := _LABELS.search(text):
             self.labels = int(float(labels[1]))
+        if late := _LATE_LABELS.search(text):
+            self.late_labels = int(float(late[1]))
         return text
 
     def not_ready(self) -> list[str]:
@@ -203,8 +208,8 @@ class Fleet:
         self._rig = rig
         self._say = say
         self._program = program
-        self._filled_before = 0
         self._workers: dict[str, Worker] = {}
+        self._former: list[Worker] = []
         self._asleep: set[str] = set()
         self._killed: set[int] = set()
 
@@ -215,7 +220,7 @@ class Fleet:
 
     def join(self, name: str) -> None:
         if name in self._workers:
-            self._filled_before += self._workers[name].filled
+            self._former.append(self._workers[name])
         self._workers[name] = Worker(self._rig, name, program=self._program)
 
     def leave(self, name: str) -> None:
@@ -228,7 +233,7 @@ class Fleet:
         worker.await_ready()
         if status := worker.drain():
             raise RuntimeError(f"{name} did not drain: it ended with {status}; {worker.tail()}")
-        self._filled_before += worker.filled
+        self._former.append(worker)
 
     def kill(self, name: str) -> None:
         worker = self._workers[name]
@@ -308,7 +313,11 @@ class Fleet:
 
     def filled(self) -> int:
         """Number of events that all processes so far have put into histories without scores."""
-        return self._filled_before + sum(worker.filled for worker in self._workers.values())
+        return sum(worker.filled for worker in (*self._former, *self._workers.values()))
+
+    def late_labels(self) -> int:
+        """Number of labels that came too late, of all processes so far."""
+        return sum(worker.late_labels for worker in (*self._former, *self._workers.values()))
 
     def prepared(self) -> int:
         """Number of events and labels that the running processes have put into the store."""

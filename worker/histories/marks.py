@@ -174,12 +174,18 @@ class Marks:
 
     def scored_elsewhere(self, own: Collection[int]) -> dict[int, int]:
         """Watermarks of the scored events of other partitions than these, as last read."""
-        if len(own) == self._partitions or not self.read:
+        if len(own) == self._partitions:
+            return {}
+        return {p: time for p, time in self.scored().items() if p not in own}
+
+    def scored(self) -> dict[int, int]:
+        """Watermarks of the scored and committed events of the partitions, as last read."""
+        if not self.read:
             return {}
         marked = np.min([marks["reached"] for marks in self.read], axis=0) > 0
         scored = np.min([marks["scored"] for marks in self.read], axis=0)
         known = np.flatnonzero(marked & (scored != UNKNOWN)).tolist()
-        return {partition: int(scored[partition]) for partition in known if partition not in own}
+        return {partition: int(scored[partition]) for partition in known}
 
     def reaching(self, state: LogState) -> LogState:
         """The state of the log, as far back as the histories reach.

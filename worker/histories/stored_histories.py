@@ -24,6 +24,7 @@ from worker.histories.filling import Ahead, HistoryTarget, Restoring
 from worker.histories.interface import HistoryWrites
 from worker.histories.location import StateLocation
 from worker.histories.marks import MarkedReads, Marks
+from worker.histories.passed_ends import PassedEnds
 from worker.labels import LabelFeed
 from worker.process import metrics
 from worker.process.watchdog import Watchdog
@@ -60,6 +61,7 @@ class StoredHistories:
         self._find = find
         self._watchdog = watchdog
         self._alignment = Alignment(plan, source.bounds)
+        self._passed = PassedEnds(plan, source.bounds)
         self._source = source
         self._ahead = Ahead(source)
         self._fills = fills
@@ -99,7 +101,10 @@ class StoredHistories:
                 self._begin(log.offsets)
 
     def known(self, log: LogState) -> LogState:
-        return replace(log, elsewhere=self._target.marks.scored_elsewhere(log.offsets))
+        marks = self._target.marks
+        self._passed.look(log, marks.scored())
+        elsewhere = marks.scored_elsewhere(log.offsets)
+        return replace(log, elsewhere=elsewhere, passed=dict(self._passed.ends))
 
     def checked(
         self, store: OnlineStore, records: Records, until: Longs, log: LogState
@@ -108,8 +113,10 @@ class StoredHistories:
         return MarkedReads(store, marks, alignment, records, until, log.offsets, self._labels)
 
     def require(self, log: LogState) -> None:
+        marks = self._target.marks
         self._target.read_marks()
-        self._target.marks.require(log.offsets)
+        marks.require(log.offsets)
+        self._passed.look(log, marks.scored())
 
     def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
         self._target.read_marks()

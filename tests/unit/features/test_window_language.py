@@ -108,6 +108,7 @@ def test_a_horizon_reaches_as_far_as_the_longest_window_or_duplicates(tmp_path: 
         "late",
         "ahead",
         "duplicate",
+        "across_late",
         "history_capped:card",
         "history_capped:shop",
         "history_short:card",
