@@ -103,10 +103,16 @@ def load_feature_set(path: Path) -> FeatureSet:
         history.cap,
         history.watermark_support,
         history.max_ahead,
+        arrival=history.arrival is not None,
     )
     compiler = FeatureCompiler(document, fields, bindings, lookups, rules)
     features = compiler.compile(file.features)
     plan = WindowPlan([feature.window for feature in features if feature.window], rules)
+    if rules.arrival and plan.aligned_delay is None:
+        raise document.refuse(
+            ("history", "arrival"),
+            "history.arrival: no window is aligned, so it decides nothing; remove it",
+        )
     hooks = tuple(feature.name for feature in features if feature.spec.python is not None)
     flags = _flags(document, lookups, plan, hooks)
     return FeatureSet(

@@ -248,6 +248,12 @@ class HistorySpec(Strict):
         "`ahead` and does not move the watermark; default: no limit.",
         examples=["10m"],
     )
+    arrival: Literal["record_timestamp"] | None = Field(
+        default=None,
+        description="record_timestamp: Kafka timestamps are the times of arrival; an event that "
+        "arrived later than the delay of an aligned window is flagged `across_late` and does not "
+        "join histories that partitions share. Not for replayed topics.",
+    )
 
 
 class FeatureSpec(Strict):

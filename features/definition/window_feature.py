@@ -113,6 +113,8 @@ class WindowCompiler:
                 rules.cap,
                 rules.watermark_support,
                 rules.max_ahead,
+                # Without the setting, fingerprints are those of before.
+                *(["arrival"] if rules.arrival else []),
             ],
         }
 

@@ -20,7 +20,7 @@ from features.windows.entity_windows import EntityWindows, HistoryRequest
 from features.windows.kernel import rows
 from features.windows.kernel.loop import compute
 from features.windows.kernel.structs import NOWHERE, Events, Results, Stored, Trace
-from features.windows.position import WindowPosition
+from features.windows.position import WindowPosition, arrived_after
 from schemas.batch import EventBatch
 
 MEMBERS_AT_A_TIME = 2**15
@@ -160,7 +160,10 @@ def _events_of(
     first[list(at.first)] = list(at.first.values())
     counts = np.bincount(request.codes, minlength=len(request.histories))
     ends = np.concatenate(([0], np.cumsum(counts)))
-    return Events(order, ends, members, at.base[order], at.late[order], first)
+    outside = at.late
+    if plan.most_delayed is not None:
+        outside = outside | arrived_after(batch, plan.most_delayed)
+    return Events(order, ends, members, at.base[order], outside[order], first)
 
 
 def _stored(values: StoredValues, size: int, what: str, oldest: Longs) -> Stored:

@@ -34,6 +34,8 @@ class EntityWindows:
         back: Distance before the watermark that a later event may see, in microseconds.
         own: True if all events of a key are in one partition; the histories of others are shared.
         delay: Longest delay of its windows, in microseconds.
+        most_delayed: Longest time in microseconds from an event to its record's timestamp with
+            which it joins; None if record timestamps do not decide it.
         labelled: True if a window counts frauds.
         compiled: The windows in the form that the compiled loop reads.
     """
@@ -47,6 +49,8 @@ class EntityWindows:
         self.reach = max(window.reach for window in windows)
         self.own = all(window.across is Across.OWN for window in windows)
         self.delay = max(window.delay for window in windows)
+        aligned = (window.delay for window in windows if window.across is Across.ALIGNED)
+        self.most_delayed = min(aligned, default=None) if rules.arrival else None
         self.horizon = (
             max(rules.duplicates, self.reach) if self.own else rules.duplicates + self.reach
         )

@@ -23,8 +23,8 @@ class InputTimes:
             do not count them. An event more than a day above the third-highest time so far, or too
             far ahead of its record, is ignored as the earlier event: else one event of 2042 would
             make all later events out of order.
-        without_timestamp: Number of events that `history.max_ahead` does not judge, as their
-            records have no timestamp; 0 if it is not set.
+        without_timestamp: Number of events that `history.max_ahead` and `history.arrival` do not
+            judge, as their records have no timestamp; 0 if none of them is set.
     """
 
     def __init__(self, rules: HistoryRules) -> None:
@@ -42,6 +42,7 @@ class InputTimes:
         measures = times
         if early is not None:
             measures = np.where(early, UNKNOWN, times)
+        if early is not None or self._rules.arrival:
             self.without_timestamp += int(np.count_nonzero(batch.records.timestamps <= 0))
         for partition in np.unique(of).tolist():
             rows = np.flatnonzero(of == partition)

@@ -22,7 +22,7 @@ from features.values.hash64 import hash_ids
 from features.windows.coverage import coverage, find_short, without_histories
 from features.windows.engine import EntityComputation, Portion
 from features.windows.entity_windows import EntityWindows
-from features.windows.position import WindowPosition, late_across, locate
+from features.windows.position import WindowPosition, arrived_after, late_across, locate
 from features.windows.window import Across, HistoryRules, Window
 from schemas.batch import EventBatch
 
@@ -171,6 +171,9 @@ class WindowRequest:
             self._at, after = locate(batch, log, plan.rules, namespace.partitions)
             self.until = self._at.base
             self._across_late = late_across(batch, log, self._at.late, plan.aligned_delay)
+            if plan.rules.arrival and plan.aligned_delay is not None:
+                arrived_late = arrived_after(batch, plan.aligned_delay)
+                self._across_late |= arrived_late & ~self._at.late
             self._short, after = plan.find_short(namespace, batch, self._at, log, after)
             pairs = log.pairs_at(self._at.first, plan.rules.watermark_support, plan.span)
             self.after = replace(after, pairs=pairs)

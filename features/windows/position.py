@@ -92,6 +92,16 @@ def locate(
     )
 
 
+def arrived_after(batch: EventBatch, delay: int) -> Mask:
+    """Mark events whose record's timestamp is above their time + delay; delay in microseconds.
+
+    A record without a timestamp is not judged.
+    """
+    # In milliseconds, rounded down: a timestamp may be any number of 64 bits.
+    late: Mask = batch.records.timestamps > np.maximum((batch.event_time + delay) // 1000, 0)
+    return late
+
+
 def late_across(batch: EventBatch, log: LogState, late: Mask, delay: int | None) -> Mask:
     """Mark events that came after another partition was scored past their time + delay.
 

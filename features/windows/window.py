@@ -89,6 +89,7 @@ class HistoryRules:
         watermark_support: Number of highest event times; the lowest of them is the watermark.
         max_ahead: Maximum time in microseconds that an event may be later than its record's
             timestamp; None for no maximum.
+        arrival: True if record timestamps are the times at which events arrived.
     """
 
     allowed_lateness: int
@@ -96,6 +97,7 @@ class HistoryRules:
     cap: int
     watermark_support: int
     max_ahead: int | None
+    arrival: bool = False
 
     @property
     def largest_value(self) -> int:

@@ -119,6 +119,8 @@ class Rules:
             shared by several partitions.
         support: Number of events that support a watermark.
         ahead: Maximum time that an event may be ahead of its Kafka timestamp; None for no limit.
+        arrival: Shortest delay of the aligned windows by entity, where Kafka timestamps are the
+            times of arrival.
     """
 
     lateness: int
@@ -128,6 +130,7 @@ class Rules:
     support: int = 1
     ahead: int | None = None
     shared: Mapping[str, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    arrival: Mapping[str, int] = field(default_factory=dict)
 
     def delay(self, entity: str) -> int:
         """Longest delay of a shared history's windows."""
@@ -172,6 +175,7 @@ class VisibleHistory:
         repeat: True if the event does not count itself.
         repeats: Members that do not count.
         shared: True if the history is shared: each window has a cap of its own.
+        across_late: True if the event arrived too late for a shared history.
     """
 
     base: int
@@ -184,10 +188,11 @@ class VisibleHistory:
     repeat: bool
     repeats: frozenset[Place] = frozenset()
     shared: bool = False
+    across_late: bool = False
 
     @property
     def joins(self) -> bool:
-        return not self.late and (self.shared or not self.duplicate)
+        return not self.late and not self.across_late and (self.shared or not self.duplicate)
 
 
 def visible_history(
@@ -237,6 +242,7 @@ def shared_history(
         repeat=any(m.place in just_before for m in remembered),
         repeats=repeats(rules, members),
         shared=True,
+        across_late=x.time >= base and arrived_late(rules, entity, x),
     )
 
 
@@ -294,7 +300,8 @@ def timeless(rules: Rules, entity: str, log: Sequence[Event]) -> dict[Place, Vis
     before = pasts(rules, log)
     members: dict[str, list[Event]] = defaultdict(list)
     for x in log:
-        if x.time >= before[x.place].watermark - rules.lateness:
+        late = x.time < before[x.place].watermark - rules.lateness
+        if not late and not arrived_late(rules, entity, x):
             members[x.keys[entity]].append(x)
     return {
         x.place: shared_history(rules, entity, x, before[x.place], members[x.keys[entity]])
@@ -346,6 +353,13 @@ def early(rules: Rules, x: Event) -> bool:
     if rules.ahead is None or x.recorded <= 0:
         return False
     return x.time - 1000 * x.recorded > rules.ahead
+
+
+def arrived_late(rules: Rules, entity: str, x: Event) -> bool:
+    """Return True if the event arrived later than the aligned windows of the entity wait for it."""
+    if entity not in rules.arrival or x.recorded <= 0:
+        return False
+    return 1000 * x.recorded - x.time > rules.arrival[entity]
 
 
 def value(

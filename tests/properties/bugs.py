@@ -10,6 +10,7 @@ from unittest import mock
 
 import numpy as np
 
+from base.arrays import Mask
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
 from features.history.watermarks import LogState
@@ -32,6 +33,7 @@ _REAL_COMPACT = _KERNEL["loop"].compact_members
 _REAL_COMPACT_SHARED = _KERNEL["loop"].compact_shared
 _REAL_FIND_ID = _KERNEL["loop"].find_id
 _REAL_OLDEST = engine._oldest
+_REAL_ARRIVED_AFTER = position.arrived_after
 _REAL_IS_FRAUD = _KERNEL["aggregates"].is_fraud
 _NEVER = np.iinfo(np.int64).max
 
@@ -84,14 +86,14 @@ class HighestIsWatermark(System):
     """One wild event moves the watermark."""
 
     def load(self, rules: Numbers) -> FeatureSet:
-        return super().load((*rules[:3], 1, rules[4]))
+        return super().load((*rules[:3], 1, *rules[4:]))
 
 
 class RecordsAreNotLookedAt(System):
     """However early an event is for its record, it supports the watermark."""
 
     def load(self, rules: Numbers) -> FeatureSet:
-        return super().load((*rules[:4], None))
+        return super().load((*rules[:4], None, rules[5]))
 
 
 class AnyPartition(System):
@@ -140,7 +142,7 @@ def _ignores_nothing(plan: CompiledWindows, events: Events) -> tuple[CompiledWin
 
 
 def _late_ones_join(plan: CompiledWindows, events: Events) -> tuple[CompiledWindows, Events]:
-    return plan, events._replace(late=np.zeros_like(events.late))
+    return plan, events._replace(outside=np.zeros_like(events.outside))
 
 
 def _no_duplicates(plan: CompiledWindows, events: Events) -> tuple[CompiledWindows, Events]:
@@ -276,6 +278,14 @@ class Bug:
     patch: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
+def _in_time(batch: EventBatch, _: int) -> Mask:
+    return np.zeros(len(batch), np.bool_)
+
+
+def _not_at_the_delay(batch: EventBatch, delay: int) -> Mask:
+    return _REAL_ARRIVED_AFTER(batch, delay - 1000)
+
+
 def _patched(target: Any, name: str, bug: Any) -> Bug:
     return Bug(patch=lambda: mock.patch.object(target, name, bug))
 
@@ -361,6 +371,8 @@ BUGS: Mapping[str, Bug] = {
     "records without a timestamp are judged": _patched(position, "early_for_records", _judges_all),
     "an event a day above the watermark is ahead": _patched(position, "AHEAD", position.AHEAD - 1),
     "late events join": _altered(_late_ones_join),
+    "events join however late they arrive": _patched(engine, "arrived_after", _in_time),
+    "events arrive in time up to the delay": _patched(engine, "arrived_after", _not_at_the_delay),
     "a window is closed at its begin": _patched(
         Window, "reach", property(lambda window: window.over + window.delay + 1)
     ),

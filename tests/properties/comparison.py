@@ -186,6 +186,8 @@ class Comparison:
             expected.add("ahead")
         if any(sight.duplicate for sight in sights.values()):
             expected.add("duplicate")
+        if any(sight.across_late for sight in sights.values()):
+            expected.add("across_late")
         if found != expected:
             raise DisagreementError(
                 f"flags: the engine says {sorted(found)}, the oracle {sorted(expected)}\n"
@@ -197,6 +199,7 @@ class Comparison:
         for entity, sight in sights.items():
             self._tally[f"late, {entity}"] += sight.late
             self._tally[f"ahead, {entity}"] += sight.ahead
+            self._tally[f"across late, {entity}"] += sight.across_late
             self._tally[f"duplicate, {entity}"] += sight.duplicate
             self._tally[f"capped, {entity}"] += sight.capped
             self._tally[f"short, {entity}"] += sight.short

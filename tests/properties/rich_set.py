@@ -26,8 +26,9 @@ DIRECT = {"amount": AMOUNT_DIGITS, "cents": 0, "price": PRICE_DIGITS, "x": 3, "z
 """Fields that windows read themselves, with the most digits that one of them keeps."""
 CHANNELS = ["pos", "ecom"]
 
-Numbers = tuple[int, int, int, int, int | None]
-"""Lateness, memory of ids, cap, support of the watermark, max_ahead; times in microseconds."""
+Numbers = tuple[int, int, int, int, int | None, bool]
+"""Lateness, memory of ids, cap, support of the watermark, max_ahead; times in microseconds. True if
+record timestamps are those of arrival."""
 Condition = Callable[[Event], bool]
 
 
@@ -166,7 +167,8 @@ def features_yaml(rules: Rules) -> str:
         remembered=rules.remembered // SECOND,
         cap=rules.cap,
         wild=f"watermark_support: {rules.support}"
-        + (f", max_ahead: {rules.ahead // SECOND}s" if rules.ahead else ""),
+        + (f", max_ahead: {rules.ahead // SECOND}s" if rules.ahead else "")
+        + (", arrival: record_timestamp" if rules.arrival else ""),
         channels=CHANNELS,
     )
     ratio = f"  - {{name: {RATIO}, expr: N5_ECOM / N3}}\n"
@@ -185,12 +187,20 @@ def load(rules: Numbers) -> FeatureSet:
         return feature_set(Path(folder), features_yaml(make_rules(*rules)))
 
 
-def make_rules(lateness: int, remembered: int, cap: int, support: int, ahead: int | None) -> Rules:
+def make_rules(
+    lateness: int,
+    remembered: int,
+    cap: int,
+    support: int,
+    ahead: int | None,
+    arrives: bool,
+) -> Rules:
     horizons = {
         entity: max(w.over + w.delay for w in WINDOWS if w.entity == entity) for entity in ENTITIES
     }
     shared = {SHARED: [(w.delay, w.over + w.delay) for w in WINDOWS if w.entity == SHARED]}
-    return Rules(lateness, remembered, cap, horizons, support, ahead, shared)
+    arrival = {SHARED: SOONEST} if arrives else {}
+    return Rules(lateness, remembered, cap, horizons, support, ahead, shared, arrival)
 
 
 def derived(values: Mapping[str, Raw]) -> dict[str, Raw]:

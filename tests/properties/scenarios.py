@@ -95,6 +95,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         cap,
         pick(SUPPORTS),
         ahead and ahead * SECOND,
+        pick([False, True]),
     )
     last_batches, waits = pick([50, 1, 3]), pick([True, True, False])
     return Scenario(rules, partitions, events, labels, steps, last_batches, waits)

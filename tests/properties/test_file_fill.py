@@ -152,6 +152,7 @@ def compare(
         expected |= {"duplicate"} if any(sight.duplicate for sight in sights.values()) else set()
         expected |= {"late"} if sights[OWN].late else set()
         expected |= {"ahead"} if sights[OWN].ahead else set()
+        expected |= {"across_late"} if sights[SHARED].across_late else set()
         assert flags == expected, x
 
 
@@ -166,6 +167,7 @@ def test_events_behind_a_file_see_its_events_once_and_never_themselves(
         draw.choice([3, 6, 1000]),
         draw.choice([1, 2, 3]),
         None,
+        draw.choice([False, True]),
     )
     cap = rules[2]
     rows, log = file_and_log(draw, cap)
@@ -201,7 +203,7 @@ def test_members_of_a_file_are_compacted_by_the_watermark_of_their_events_partit
         replace(first, partition=FILE_PARTITION, offset=n, id=f"of-file-{n}", time=T0 + n)
         for n in range(20)
     ]
-    system = System((SECOND, SECOND, 1000, 1, None), 2)
+    system = System((SECOND, SECOND, 1000, 1, None, False), 2)
     fill(system, rows, [len(rows)])
     later = [
         replace(first, partition=1, offset=n, id=f"later-{n}", time=T0 + 3600 * SECOND)

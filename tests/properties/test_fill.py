@@ -266,7 +266,7 @@ def test_ids_that_come_again_near_the_end_of_their_time_are_judged_as_by_scoring
     """Many ids, few keys at a time: the local store forgets what it may, and no more."""
     lateness, remembered, cap = rules
     events = many_again(random.Random(seed))
-    system = System((lateness * SECOND, remembered * SECOND, cap, 2, None), 2)
+    system = System((lateness * SECOND, remembered * SECOND, cap, 2, None, False), 2)
     reference, state = scored(system, events, cycle([40]))
     ranges = {event.partition: FillRange(0, event.offset + 1) for event in events}
     store, filling = filled(system, events, ranges, LogState(), 3)
@@ -317,7 +317,7 @@ def test_from_a_pair_all_members_are_made_that_a_later_event_may_see(
 
 def test_the_progress_is_returned_logged_and_published() -> None:
     events = many_again(random.Random(1))
-    system = System((SECOND, SECOND, 10, 2, None), 1)
+    system = System((SECOND, SECOND, 10, 2, None, False), 1)
     clock, consumer = Clock(), consumer_of(events, 0)
     reader = RangeReader(cast("Any", consumer), "in", {0: FillRange(0, len(events))}, 1.0)
     decoder = cast("Any", EventDecoder(events))

@@ -63,7 +63,7 @@ def restored(system: System, log: list[Event], state: LogState) -> dict[str, int
 
 @pytest.fixture
 def system() -> System:
-    return System((SECOND, SECOND, 1000, 3, None), 1)
+    return System((SECOND, SECOND, 1000, 3, None, False), 1)
 
 
 def test_histories_reach_back_to_the_first_events_of_the_log_or_of_the_files_before(
@@ -74,7 +74,7 @@ def test_histories_reach_back_to_the_first_events_of_the_log_or_of_the_files_bef
         assert restored(system, log, state)[OWN] == log[2].time
     (short,) = (line for line in logs if line["event"] == "histories_short")
     assert short["entities"] == ["card", "shop"]
-    again = System((SECOND, SECOND, 1000, 3, None), 1)
+    again = System((SECOND, SECOND, 1000, 3, None, False), 1)
     rows = [replace(e, partition=-1, offset=n) for n, e in enumerate(log_of(10, 0))]
     fill(again, rows, [len(rows)])
     assert restored(again, log, state)[OWN] == rows[2].time
@@ -88,7 +88,10 @@ def test_files_that_end_long_before_the_log_do_not_count(system: System) -> None
 
 
 def test_files_let_histories_reach_back_where_the_topic_has_no_events(system: System) -> None:
-    assert restored(System((SECOND, SECOND, 1000, 3, None), 1), [], LogState(offsets={0: 0})) == {}
+    assert (
+        restored(System((SECOND, SECOND, 1000, 3, None, False), 1), [], LogState(offsets={0: 0}))
+        == {}
+    )
     rows = [replace(e, partition=-1, offset=n) for n, e in enumerate(log_of(10, 0))]
     fill(system, rows, [len(rows)])
     assert restored(system, [], LogState(offsets={0: 0}))[OWN] == rows[2].time
@@ -102,7 +105,7 @@ def test_a_log_that_retention_has_cut_lets_histories_reach_back_to_what_is_left(
     batch, _ = system.bind(log)
     state = replace(system.enrich(batch, state).after, offsets={0: 60})
     # All that is needed is there.
-    needed = restored(System((SECOND, SECOND, 1000, 3, None), 1), log, state)
+    needed = restored(System((SECOND, SECOND, 1000, 3, None, False), 1), log, state)
     assert needed[OWN] < log[-left].time
     cut = restored(system, log[-left:], state)
     # The third of the first five; of three, the watermark.

@@ -34,6 +34,7 @@ INTERPRETED_CASES = 60
 SHARES = {
     "ahead, card": 0.02,
     "late, card": 0.02,
+    "across late, shop": 0.02,
     "duplicate, card": 0.01,
     "duplicate, shop": 0.01,
     "capped, card": 0.05,
@@ -77,7 +78,7 @@ def test_windows_of_large_batches_equal_the_oracle(
     labels = make_labels(pick, 300, events)
     steps = tuple(make_step(pick, 2, len(labels), [ALL, 0, 0b10110], 100) for _ in range(12))
     run_through(
-        Scenario((3 * SECOND, 4 * SECOND, 20, 3, 5 * SECOND), 2, events, labels, steps, 400)
+        Scenario((3 * SECOND, 4 * SECOND, 20, 3, 5 * SECOND, True), 2, events, labels, steps, 400)
     )
 
 
@@ -88,7 +89,7 @@ def test_windows_a_century_apart_equal_the_oracle(seed: int) -> None:
     times = [event.time for event in events]
     shifts = [EARLIEST + SECOND - min(times)] * 2000 + [LATEST - SECOND - max(times)] * 2000
     log = tuple(replace(e, time=e.time + shift) for e, shift in zip(events, shifts, strict=True))
-    play(Scenario((SECOND, SECOND, 3, 1, None), 1, log, (), (), 4000))
+    play(Scenario((SECOND, SECOND, 3, 1, None, True), 1, log, (), (), 4000))
 
 
 def test_python_computes_the_bits_of_the_compiled_kernel(seed: int) -> None:

@@ -9,23 +9,25 @@ import numpy as np
 from features.definition import FeatureSet
 from features.history.watermarks import LogState
 from features.inspect.describe import duration
-from features.windows.position import locate
+from features.windows.position import arrived_after, locate
 from schemas.batch import EventBatch
 from tools.checks.finding import Finding, ok, skipped, warning
 from tools.checks.topics import days
 from worker.kafka import whole_number
 
-TIMES, RECORD_TIMES = "event times", "record timestamps"
+TIMES, RECORD_TIMES, ARRIVAL = "event times", "record timestamps", "arrival times"
 _TYPE, _BOUND = "message.timestamp.type", "message.timestamp.after.max.ms"
 _DAY_MS = 86_400_000
+_UNREADABLE = "the input topic's settings, which say who sets them, cannot be read: grant DescribeConfigs on it"
 
 
 def checks(feature_set: FeatureSet | None) -> list[str]:
     """Names of the checks in this module that apply to the feature set."""
     if feature_set is None or not feature_set.histories.windows:
         return []
-    judged = feature_set.histories.rules.max_ahead is not None
-    return [TIMES, RECORD_TIMES] if judged else [TIMES]
+    rules = feature_set.histories.rules
+    applies = {TIMES: True, RECORD_TIMES: rules.max_ahead is not None, ARRIVAL: rules.arrival}
+    return [check for check, does_apply in applies.items() if does_apply]
 
 
 def check_times(
@@ -47,17 +49,36 @@ def check_times(
         maximum = feature_set.histories.rules.max_ahead or 0
         found = [*_of_settings(topic, maximum), *_of_records(batch)]
         findings += found or [_holds(topic, maximum)]
+    if ARRIVAL in checks(feature_set):
+        findings.append(_judge_arrival(batch, topic, feature_set.histories.aligned_delay or 0))
     return findings
+
+
+def _judge_arrival(batch: EventBatch, topic: Mapping[str, str], delay: int) -> Finding:
+    """Warn where timestamps are not those of arrival, or many events arrive too late."""
+    if topic.get(_TYPE) == "CreateTime":
+        return warning(
+            ARRIVAL,
+            f"producers set record timestamps ({_TYPE} is CreateTime): they do not say when events "
+            "arrived, as history.arrival has it",
+            f"set {_TYPE} to LogAppendTime, or remove history.arrival",
+        )
+    events, missed = len(batch), int(np.count_nonzero(arrived_after(batch, delay)))
+    found = f"{missed} of the last {events} events arrived more than {duration(delay)} late"
+    if missed * 100 > events:
+        return warning(
+            ARRIVAL,
+            f"{found}: no window over several partitions counts them",
+            "remove history.arrival if the topic is a replay; else find their producer, or give "
+            "aligned windows a longer delay",
+        )
+    return ok(ARRIVAL, found) if _TYPE in topic else skipped(ARRIVAL, _UNREADABLE)
 
 
 def _holds(topic: Mapping[str, str], max_ahead: int) -> Finding:
     """Finding for record timestamps in which nothing wrong was found."""
     if _TYPE not in topic:
-        why = (
-            "the input topic's settings, which say who sets them, cannot be read: grant "
-            "DescribeConfigs on it"
-        )
-        return skipped(RECORD_TIMES, why)
+        return skipped(RECORD_TIMES, _UNREADABLE)
     return ok(
         RECORD_TIMES,
         f"an event more than {duration(max_ahead)} later than its record is ahead of time",

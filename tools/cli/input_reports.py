@@ -208,6 +208,11 @@ def tell_flagged(flagged: Mapping[str, int]) -> None:
         note(f"{late:,} rows are late; windows of later rows do not count them")
     if ahead := flagged.get("ahead", 0):
         note(f"{ahead:,} rows are ahead of time; see that their times are right")
+    if missed := flagged.get("across_late", 0):
+        note(
+            f"{missed:,} rows arrived later than history.arrival allows; windows over several "
+            "partitions do not count them"
+        )
     for flag, short in flagged.items():
         kind, _, entity = flag.partition(":")
         if kind == SHORT and short:
@@ -235,18 +240,26 @@ def tell_times(
             f"{times.out_of_order:,} rows are out of order: older than a row before them, whose "
             f"windows do not count them; {remedy}"
         )
-    if feature_set.histories.rules.max_ahead is None:
-        return
-    if record_time is None:
+    rules = feature_set.histories.rules
+    if rules.max_ahead is not None and record_time is None:
         note(
             "no --record-time: history.max_ahead is not applied, so lateness and the flag ahead may "
             "differ from the worker's"
         )
-    elif times.without_timestamp:
+    if rules.arrival and record_time is None:
         note(
-            f"{times.without_timestamp:,} rows have no timestamp in column {record_time}: "
-            "history.max_ahead is not applied to them"
+            "no --record-time: history.arrival is not applied, so aligned windows may count events "
+            "that the worker leaves out, and the flag across_late is missing"
         )
+    for name, applies in {
+        "history.max_ahead": rules.max_ahead is not None,
+        "history.arrival": rules.arrival,
+    }.items():
+        if applies and record_time is not None and times.without_timestamp:
+            note(
+                f"{times.without_timestamp:,} rows have no timestamp in column {record_time}: "
+                f"{name} is not applied to them"
+            )
 
 
 def note(text: str) -> None:

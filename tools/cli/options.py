@@ -61,7 +61,7 @@ RecordTimeOption = Annotated[
     typer.Option(
         "--record-time",
         metavar="COLUMN",
-        help="Column with the Kafka timestamps of the records; history.max_ahead needs it.",
+        help="Column with the Kafka timestamps of the records; history.max_ahead and history.arrival need it.",
         show_default=False,
     ),
 ]

@@ -248,7 +248,7 @@ def _compute_events(  # noqa: PLR0915 - split, histories of few members took a f
             )
             if column == trace.event and window <= trace.window < done:
                 _trace(plan, history, labels, floor, count, place, base, duplicate, trace)
-        if count < total and (plan.shared or events.late[index] or duplicate):
+        if count < total and (plan.shared or events.outside[index] or duplicate):
             # Others see the copies, and the event joins as a repeat.
             show_copies(members, count, total)
             count = total
@@ -269,7 +269,7 @@ def _compute_events(  # noqa: PLR0915 - split, histories of few members took a f
                     earlier,
                 )
             add_up(members, history.counts, history.sums, plan.pairs, 0, count)
-        if events.late[index] or duplicate:
+        if events.outside[index] or duplicate:
             continue
         if all_ == NOWHERE:
             insert(members, count, place, event)

@@ -80,7 +80,8 @@ class Events(NamedTuple):
             read.
         base: int64[N], the event time, or for a late event the earliest time that would not have
             been late; in ``order``.
-        late: bool[N], in ``order``.
+        outside: bool[N], events that join no history: they are late, or arrived too late for a
+            shared one; in ``order``.
         first: int64[P], the batch's first offset by partition; the highest number where it has no
             event. Stored members from there on are ahead of the batch: of an attempt that was not
             committed, or applied before they are scored.
@@ -90,7 +91,7 @@ class Events(NamedTuple):
     ends: Longs
     members: Longs
     base: Longs
-    late: Mask
+    outside: Mask
     first: Longs
 
 

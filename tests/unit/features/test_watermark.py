@@ -214,6 +214,26 @@ def test_a_value_of_that_column_that_is_no_time_is_named(
     assert not (tmp_path / "out.parquet").exists()
 
 
+@pytest.mark.parametrize("arrival", [True, False])
+def test_events_that_arrive_later_than_the_delay_join_no_shared_history(
+    tmp_path: Path, *, arrival: bool
+) -> None:
+    text = COUNT.replace("over: 1d", "over: 1d, delay: 1h, across: aligned")
+    rules = {"arrival": "record_timestamp"} if arrival else {"cap": 100}
+    made = feature_set(tmp_path, f"{EVENTS}history: {json.dumps(rules)}\n{text}")
+    # To the millisecond; a record without a timestamp is not judged.
+    recorded = [(T0 + HOUR) // 1000, (T0 + HOUR) // 1000 + 1, None, 0, (T0 + 4 * HOUR) // 1000]
+    path = file(tmp_path, [T0] * 4 + [T0 + 2 * HOUR], ["a"] * 5, kafka_time=recorded)
+    source = EventTableReader(made, [path], record_time="kafka_time")
+    built = build(made, source, tmp_path / "out.parquet")
+    table = pq.read_table(tmp_path / "out.parquet")
+    found = [without_short(names) for names in table["flags"].to_pylist()]
+    across_late = ["across_late"] if arrival else []
+    assert found == [[], across_late, [], [], across_late]
+    assert table["N"].to_pylist() == [0, 0, 0, 0, 3 if arrival else 4]
+    assert built.without_timestamp == (2 if arrival else 0)
+
+
 # flags
 
 

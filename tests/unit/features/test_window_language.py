@@ -95,6 +95,17 @@ def test_support_of_the_watermark_and_how_far_ahead_may_be_are_declared(tmp_path
             feature_set(tmp_path, text.replace("history: {", f"history: {{{wrong}, "))
 
 
+def test_arrival_is_in_the_fingerprint_and_needs_an_aligned_window(tmp_path: Path) -> None:
+    entry = "  - {name: W, window: count, by: shop, over: 1d, delay: 1d}\n"
+    plain = feature_set(tmp_path, HEAD + entry).features[-1].fingerprint
+    arriving = HEAD.replace("history: {", "history: {arrival: record_timestamp, ")
+    loaded = feature_set(tmp_path, arriving + entry)
+    assert loaded.histories.rules.arrival
+    assert loaded.features[-1].fingerprint != plain
+    with pytest.raises(ConfigurationError, match=r"history\.arrival: no window is aligned.*remove"):
+        feature_set(tmp_path, arriving + "  - {name: W, window: count, by: card, over: 1d}\n")
+
+
 def test_a_horizon_reaches_as_far_as_the_longest_window_or_duplicates(tmp_path: Path) -> None:
     """That of a shared history as far as both: its members are judged when they are read."""
     loaded = made(

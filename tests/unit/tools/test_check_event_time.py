@@ -10,12 +10,18 @@ import pytest
 from schemas.batch import EventBatch, Kind
 from tests.support import making
 from tools.checks import sample
-from tools.checks.event_time import RECORD_TIMES, TIMES, check_times, checks
+from tools.checks.event_time import ARRIVAL, RECORD_TIMES, TIMES, check_times, checks
 from tools.checks.finding import Finding, State
 
 HOUR_MS = 3_600_000
 HEAD = making.EVENTS.replace("  time: at\n", "  time: at\n  partition_key: card\n")
 COUNT = "entities: {card: card}\nfeatures:\n  - {name: N, window: count, by: card, over: 1d}\n"
+ARRIVING = f"""\
+{making.EVENTS}entities: {{card: card}}
+history: {{arrival: record_timestamp}}
+features:
+  - {{name: N, window: count, by: card, over: 1d, delay: 1h, across: aligned}}
+"""
 JUDGED = f"{HEAD}history: {{max_ahead: 1h}}\n{COUNT}"
 STRICT = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": str(HOUR_MS)}
 
@@ -126,3 +132,20 @@ def test_check_of_event_times_claims_nothing_where_topic_settings_are_unreadable
 def test_check_of_event_times_is_silent_without_events(tmp_path: Path) -> None:
     findings = found(tmp_path, JUDGED, STRICT, [])
     assert [finding.state for finding in findings] == [State.SKIPPED, State.SKIPPED]
+
+
+@pytest.mark.parametrize(
+    ("topic", "late", "state", "says"),
+    [
+        ({"message.timestamp.type": "LogAppendTime"}, 60, State.OK, "0 of the last 3 events"),
+        ({"message.timestamp.type": "LogAppendTime"}, 61, State.WARNING, "1 of the last 3 events"),
+        ({"message.timestamp.type": "CreateTime"}, 0, State.WARNING, "producers set record"),
+        ({}, 0, State.SKIPPED, "cannot be read"),
+    ],
+)
+def test_arrival_times_are_those_of_the_brokers_and_soon_enough(
+    topic: dict[str, str], late: int, state: State, says: str, tmp_path: Path
+) -> None:
+    _, finding = found(tmp_path, ARRIVING, topic, [0, 1, 2], 0, late, 0)
+    assert (finding.check, finding.state) == (ARRIVAL, state)
+    assert says in finding.found

@@ -143,6 +143,7 @@ def test_show_in_json_has_it_whole() -> None:
         "cap": 5000,
         "watermark_support": 3,
         "max_ahead_s": None,
+        "arrival": None,
     }
     features = {feature["name"]: feature for feature in shown["features"]}
     assert features["MERCHANT_COUNT_1H"] == {

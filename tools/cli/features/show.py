@@ -59,6 +59,7 @@ def _as_json(made: FeatureSet, features: Iterable[Described]) -> dict[str, Any]:
             "cap": rules.cap,
             "watermark_support": rules.watermark_support,
             "max_ahead_s": None if rules.max_ahead is None else rules.max_ahead / 1e6,
+            "arrival": "record_timestamp" if rules.arrival else None,
         },
         "flags": list(made.flags.names),
     }
