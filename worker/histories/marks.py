@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -172,15 +172,9 @@ class Marks:
                 writes.append(self.write(histories, partition, before.offsets[partition] + 1, mark))
         return writes
 
-    def scored_elsewhere(self, own: Collection[int]) -> dict[int, int]:
-        """Watermarks of the scored events of other partitions than these, as last read."""
-        if len(own) == self._partitions:
-            return {}
-        return {p: time for p, time in self.scored().items() if p not in own}
-
     def scored(self) -> dict[int, int]:
         """Watermarks of the scored and committed events of the partitions, as last read."""
-        if not self.read:
+        if self._partitions == 1 or not self.read:
             return {}
         marked = np.min([marks["reached"] for marks in self.read], axis=0) > 0
         scored = np.min([marks["scored"] for marks in self.read], axis=0)

@@ -101,9 +101,9 @@ class StoredHistories:
                 self._begin(log.offsets)
 
     def known(self, log: LogState) -> LogState:
-        marks = self._target.marks
-        self._passed.look(log, marks.scored())
-        elsewhere = marks.scored_elsewhere(log.offsets)
+        scored = self._target.marks.scored()
+        self._passed.look(log, scored)
+        elsewhere = {p: time for p, time in scored.items() if p not in log.offsets}
         return replace(log, elsewhere=elsewhere, passed=dict(self._passed.ends))
 
     def checked(
