@@ -67,7 +67,11 @@ class Histories(Protocol):
         ...
 
     def known(self, log: LogState) -> LogState:
-        """The state of the log, with what is known of the partitions that other workers read."""
+        """The state of the log, with what is known of partitions that other workers read.
+
+        Also with the ends of partitions that others were scored past, for which it may ask the
+        brokers.
+        """
         ...
 
     def checked(
