@@ -24,7 +24,7 @@ from benchmarks.agreement import Agreement
 from benchmarks.features.building import build
 from benchmarks.features.source import HISTORY_DAYS, Source, find_source
 from benchmarks.features.states import apply_labels, begin_at, empty
-from benchmarks.features.testbed import PIPELINE, fill, open_testbed
+from benchmarks.features.testbed import PIPELINE, fill, open_testbed, train
 from benchmarks.machine import machine
 from benchmarks.markdown import measured_on, programs, table
 from benchmarks.options import Options
@@ -35,6 +35,7 @@ from benchmarks.summary import summarise
 from benchmarks.table import print_tables, programs_table
 from benchmarks.testbed import Testbed, note
 from benchmarks.throughput import Measured, Span, group_reader, wait_for_commits
+from features.definition import load_feature_set
 from features.store.redis import RedisStore
 from features.tables.event_files import partitions_of
 
@@ -88,7 +89,7 @@ def _measure(folder: Path, options: Options) -> dict[str, Any]:
     with open_testbed(folder, source, built, PARTITIONS) as testbed:
         fill(testbed, source)
         info = RedisStore(testbed.valkey.url).info()
-        runs = _alternate(testbed, source, FULL if options.events is None else QUICK)
+        runs = _alternate(testbed, source, built, FULL if options.events is None else QUICK)
         figures = summarise(runs, BASE)
         filled = _measure_fill(testbed, source)
         per_s = filled.events / filled.seconds
@@ -108,9 +109,11 @@ def _measure(folder: Path, options: Options) -> dict[str, Any]:
         }
 
 
-def _alternate(testbed: Testbed, source: Source, span: Span) -> Mapping[str, list[Measured]]:
+def _alternate(
+    testbed: Testbed, source: Source, built: Path, span: Span
+) -> Mapping[str, list[Measured]]:
     """Run both programs in turn, so that other load on the machine affects both equally."""
-    beds = {"aligned": testbed, BASE: replace(testbed, pipeline=_best_effort(testbed.folder))}
+    beds = {"aligned": testbed, BASE: _best_effort(testbed, source, built)}
     runs: dict[str, list[Measured]] = defaultdict(list)
     for number in range(1, ROUNDS + 1):
         for program, bed in beds.items():
@@ -121,9 +124,9 @@ def _alternate(testbed: Testbed, source: Source, span: Span) -> Mapping[str, lis
     return runs
 
 
-def _best_effort(folder: Path) -> Path:
-    """Copy of the pipeline whose windows over several partitions do not wait."""
-    copy = folder / BASE
+def _best_effort(testbed: Testbed, source: Source, built: Path) -> Testbed:
+    """The same with a copy of the pipeline whose windows do not wait for other partitions."""
+    copy = testbed.folder / BASE
     shutil.copytree(PIPELINE, copy)
     path = copy / "features.yaml"
     document = yaml.safe_load(path.read_text("utf-8"))
@@ -132,7 +135,9 @@ def _best_effort(folder: Path) -> Path:
         if "delay" in feature:
             feature["across"] = BASE
     path.write_text(yaml.safe_dump(document, sort_keys=False), "utf-8")
-    return copy
+    feature_set = load_feature_set(path)
+    bundle = train(testbed.folder / f"model-{BASE}", feature_set, source, built)
+    return replace(testbed, pipeline=copy, feature_set=feature_set, bundle=bundle)
 
 
 def _measure_fill(testbed: Testbed, source: Source) -> Filled:
