@@ -28,7 +28,7 @@ from benchmarks.features.testbed import PIPELINE, fill, open_testbed, train
 from benchmarks.machine import machine
 from benchmarks.markdown import measured_on, programs, table
 from benchmarks.options import Options
-from benchmarks.programs import Run, Worker
+from benchmarks.programs import Program, Run, Worker
 from benchmarks.result import today, write_result
 from benchmarks.rounds import measured_run
 from benchmarks.summary import summarise
@@ -149,7 +149,7 @@ def _measure_fill(testbed: Testbed, source: Source) -> Filled:
     begin_at(testbed, run, begins)
     events = sum(begins.values())
     with closing(group_reader(testbed, run)) as reader, Worker(testbed, run) as worker:
-        while not worker.metrics().get(_FILLED):
+        while _filled(worker) == 0:
             worker.require_running()
             time.sleep(_LOOK_S)
         began = time.monotonic()
@@ -158,6 +158,14 @@ def _measure_fill(testbed: Testbed, source: Source) -> Filled:
         worker.stop()
     note(f"filled {events:,} events in {seconds:.1f} s")
     return Filled(HISTORY_DAYS, events, seconds)
+
+
+def _filled(worker: Program) -> float:
+    """Number of events that the worker has filled; 0 while it does not answer."""
+    try:
+        return worker.metrics().get(_FILLED, 0.0)
+    except OSError:
+        return 0.0
 
 
 def _ends(source: Source) -> dict[int, int]:
