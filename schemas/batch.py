@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import accumulate, chain, repeat
 from typing import Any, Self
 
 import numpy as np
@@ -118,6 +119,27 @@ class Records:
             {row: self.faults[i] for row, i in enumerate(order) if i in self.faults}
             if self.faults
             else {},
+        )
+
+    def behind(self, others: Sequence[Self]) -> Self:
+        """The records of ``others``, which are of the same topic, and these behind them."""
+        parts = [*others, self]
+        begins = accumulate(map(len, parts), initial=0)
+        has_headers = any(part.headers is not None for part in parts)
+        headers = chain.from_iterable(part.headers or repeat(None, len(part)) for part in parts)
+        return type(self)(
+            self.topic,
+            [key for part in parts for key in part.keys],
+            [value for part in parts for value in part.values],
+            np.concatenate([part.partitions for part in parts]),
+            np.concatenate([part.offsets for part in parts]),
+            np.concatenate([part.timestamps for part in parts]),
+            [*headers] if has_headers else None,
+            {
+                begin + row: fault
+                for part, begin in zip(parts, begins, strict=False)
+                for row, fault in part.faults.items()
+            },
         )
 
 

@@ -62,7 +62,7 @@ class Aligner:
             The records before these events; their partitions may have none.
         """
         offsets = {partition: wait.offset for partition, wait in waits.items()}
-        self._poller.hold(offsets)
+        self._poller.hold(offsets, polled.records)
         self.waits |= waits
         now = self._clock()
         for partition, wait in waits.items():

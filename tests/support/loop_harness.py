@@ -299,7 +299,7 @@ class LoopHarness:
         self.consumer.when_idle = self.idle
 
     def idle(self) -> None:
-        if not self.consumer.paused:
+        if not self.consumer.paused and not self.poller._held.partitions:
             self.loop.stop()
 
     def run(self) -> None:

@@ -36,12 +36,11 @@ class PartitionEnds:
         self._uncommitted.clear()
         self._held.clear()
 
-    def go_back(self, offsets: Mapping[int, int]) -> None:
-        """Read partitions again from these offsets."""
-        for partition, offset in offsets.items():
-            self._next[partition] = offset
-            self._ends.pop(partition, None)
-            self._uncommitted.discard(partition)
+    def go_back(self, offsets: Mapping[int, int]) -> dict[int, int]:
+        """Go back in partitions to these offsets; return their ends that were reached."""
+        self._next |= offsets
+        self._uncommitted.difference_update(offsets)
+        return {p: self._ends.pop(p) for p in offsets if p in self._ends}
 
     def reach(self, ends: Mapping[int, int]) -> None:
         """Record the ends to which partitions were read.

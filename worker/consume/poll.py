@@ -11,7 +11,9 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from features.history.watermarks import LogState
+from schemas.batch import Records
 from worker.consume.group_member import GroupMember
+from worker.consume.held_records import HeldRecords
 from worker.consume.micro_batch import Polled, records_of
 from worker.consume.offset_metadata import OffsetMetadata, log_state_of
 from worker.consume.partition_ends import PartitionEnds, StalledPartitions
@@ -64,7 +66,9 @@ class Poller(GroupMember):
         self._ends = PartitionEnds()
         self._stalled = StalledPartitions()
         self._paused: list[TopicPartition] = []
-        self._held: set[int] = set()
+        self._held = HeldRecords()
+        # Partitions that wait and have as many records as may be kept.
+        self._full: set[int] = set()
         self.log_state = LogState()
 
     @property
@@ -103,11 +107,14 @@ class Poller(GroupMember):
         self._topics.require_same_input()
         epoch = self.epoch
         self._stalled.begin_poll(self._clock())
-        messages = self._consumer.consume(1, timeout_s)
-        if messages and max_events > 1:
-            messages += self._consumer.consume(max_events - 1, 0)
+        # The client is asked at each poll, as its callbacks say which partitions move.
+        kept = self._held.take(max(1, max_events - 1))
+        most = max_events - sum(map(len, kept))
+        messages = self._consumer.consume(1, 0 if kept else timeout_s)
+        if messages and most > 1:
+            messages += self._consumer.consume(most - 1, 0)
         at = self._clock()
-        self._stalled.end_poll(at, took_all=len(messages) < max_events)
+        self._stalled.end_poll(at, took_all=len(messages) < most)
         # Taken here, on the polling thread, right after the records. A fresh object at the time of
         # the commit would let a member that lost its partitions commit for the new generation.
         group_metadata = self._consumer.consumer_group_metadata()
@@ -115,14 +122,19 @@ class Poller(GroupMember):
         # it the brokers accept offsets of any partition unchecked (measured: Kafka 4.3).
         messages = self._read(messages)
         if self.epoch != epoch or group_metadata == self._outside_the_group:
-            self.rewind_needed |= bool(messages)
+            self.rewind_needed |= bool(messages or kept)
             return None
         if self.rewind_needed:
             return None
         records = records_of(self.topic, messages)
+        self._stalled.heard_from({*records.partitions.tolist()})
+        records = self._held.keep(records)
+        self._ends.reach(self._held.take_ends())
+        self._fetch_what_can_be_kept()
+        if kept:
+            records = records.behind(kept)
         # Offsets rise within a partition, so the last one of each is its highest.
         last = dict(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
-        self._stalled.heard_from(last)
         offsets = self._ends.behind(last) if last else self._ends.due(at)
         return Polled(records, offsets, group_metadata, epoch, at) if offsets else None
 
@@ -144,7 +156,8 @@ class Poller(GroupMember):
         """
         self.epoch += 1
         self.rewind_needed = True
-        self.release(self._held)
+        self._held.clear()
+        self._fetch_what_can_be_kept()
         self._topics.verify(self._clock())
         try:
             checkpoints = self._checkpoints.own(self.partitions)
@@ -186,20 +199,21 @@ class Poller(GroupMember):
             else:
                 return
 
-    def hold(self, offsets: Mapping[int, int]) -> None:
-        """Read partitions no further, and go back to these offsets; a rewind releases them."""
-        held = [TopicPartition(self.topic, p, offset) for p, offset in offsets.items()]
-        self._consumer.pause(held)
-        for partition, offset in offsets.items():
-            self._seek(partition, offset)
-        self._held |= offsets.keys()
-        self._ends.go_back(offsets)
+    def hold(self, offsets: Mapping[int, int], records: Records) -> None:
+        """Keep the records of a micro-batch from these offsets on, until `release` or a rewind."""
+        self._held.hold(offsets, records)
+        self._held.note_ends(self._ends.go_back(offsets))
 
     def release(self, partitions: Iterable[int]) -> None:
-        """Read on from where `hold` went back to."""
-        released = self._held.intersection(partitions)
-        self._consumer.resume([TopicPartition(self.topic, p) for p in sorted(released)])
-        self._held -= released
+        """Poll partitions on from where `hold` went back to."""
+        self._held.release(partitions)
+
+    def _fetch_what_can_be_kept(self) -> None:
+        """Pause partitions of which no more records can be kept, and resume those that were full."""
+        full, before = self._held.full(), self._full
+        self._consumer.pause([TopicPartition(self.topic, p) for p in sorted(full - before)])
+        self._consumer.resume([TopicPartition(self.topic, p) for p in sorted(before - full)])
+        self._full = full
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """Offset of the first record of a partition, and its end behind committed records.
@@ -225,7 +239,7 @@ class Poller(GroupMember):
     def resume(self) -> None:
         # Also those that were taken away meanwhile: librdkafka keeps the pause of a partition until
         # it is assigned again, and then reads nothing of it (measured).
-        self._consumer.resume([at for at in self._paused if at.partition not in self._held])
+        self._consumer.resume([at for at in self._paused if at.partition not in self._full])
         self._paused = []
         self._stalled.restart_stall_timer(self._clock())
 
@@ -291,6 +305,10 @@ class Poller(GroupMember):
                 ends[cast("int", message.partition())] = cast("int", message.offset())
             else:
                 self._note_error(error)
+        behind = {
+            partition: ends.pop(partition) for partition in ends.keys() & self._held.partitions
+        }
+        self._held.note_ends(behind)
         self._ends.reach(ends)
-        self._stalled.heard_from(ends)
+        self._stalled.heard_from({*ends, *behind})
         return [message for message in messages if message.error() is None]

@@ -1,0 +1,160 @@
+"""Records of waiting partitions: their order, their bound, and the poller that keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from base.errors import ErrorCode, RecordError
+from schemas.batch import Records
+from tests.support.loop_harness import LoopHarness
+from worker.consume import held_records
+from worker.consume.held_records import HeldRecords
+from worker.histories import NotAlignedError, Wait
+
+Place = tuple[int, int]
+FAULT = RecordError(ErrorCode.HEADER_INVALID, "unreadable")
+
+
+def records_at(*places: Place) -> Records:
+    """Records whose value says where they are; every third has headers, every fourth a fault."""
+    partitions, offsets = np.array(places, np.int64).reshape(-1, 2).T
+    headers = [[("h", b"%d" % offset)] if offset % 3 == 0 else None for _, offset in places]
+    return Records(
+        "in",
+        [b"%d" % partition for partition, _ in places],
+        [b"%d/%d" % place for place in places],
+        partitions.astype(np.int32),
+        offsets,
+        offsets,
+        headers if any(headers) else None,
+        {row: FAULT for row, (_, offset) in enumerate(places) if offset % 4 == 0},
+    )
+
+
+def places_of(records: Records) -> list[Place]:
+    for row, (partition, offset) in enumerate(
+        zip(records.partitions.tolist(), records.offsets.tolist(), strict=True)
+    ):
+        assert records.values[row] == b"%d/%d" % (partition, offset)
+        assert records.keys[row] == b"%d" % partition
+        headers = records.headers and records.headers[row]
+        assert bool(headers) == (offset % 3 == 0)
+        assert (row in records.faults) == (offset % 4 == 0)
+    return list(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
+
+
+def range_of(partition: int, begin: int, end: int) -> list[Place]:
+    return [(partition, offset) for offset in range(begin, end)]
+
+
+def taken(held: HeldRecords, most: int) -> list[Place]:
+    return [place for records in held.take(most) for place in places_of(records)]
+
+
+def test_what_waits_is_kept_and_the_rest_goes_on() -> None:
+    held = HeldRecords()
+    held.hold({0: 2}, records_at(*range_of(0, 0, 4), *range_of(1, 0, 2)))
+    assert places_of(held.keep(records_at((0, 4), (1, 2), (0, 5), (2, 0)))) == [(1, 2), (2, 0)]
+    assert taken(held, 10) == []
+    held.release([0])
+    assert taken(held, 10) == range_of(0, 2, 6)
+    assert held.partitions == set()
+
+
+def test_what_waits_again_comes_before_what_is_kept() -> None:
+    held = HeldRecords()
+    held.hold({0: 0}, records_at(*range_of(0, 0, 6)))
+    held.release([0])
+    (first,) = held.take(4)
+    held.hold({0: 2}, first)
+    held.release([0])
+    assert taken(held, 10) == range_of(0, 2, 6)
+
+
+def test_released_partitions_share_a_micro_batch() -> None:
+    held = HeldRecords()
+    held.hold(
+        dict.fromkeys(range(3), 0), records_at(*(p for n in range(3) for p in range_of(n, 0, 5)))
+    )
+    held.release([0, 2])
+    assert taken(held, 4) == [*range_of(0, 0, 2), *range_of(2, 0, 2)]
+    assert taken(held, 10) == [*range_of(0, 2, 5), *range_of(2, 2, 5)]
+
+
+def test_ends_are_told_behind_the_last_kept_record() -> None:
+    held = HeldRecords()
+    held.hold({0: 0}, records_at(*range_of(0, 0, 2)))
+    held.note_ends({0: 3})
+    held.release([0])
+    assert taken(held, 1) == [(0, 0)]
+    assert held.take_ends() == {}
+    assert taken(held, 1) == [(0, 1)]
+    assert held.take_ends() == {0: 3}
+    assert held.take_ends() == {}
+
+
+def test_a_partition_is_full_until_its_records_are_taken() -> None:
+    held = HeldRecords()
+    with mock.patch.object(held_records, "MOST_BYTES", 9):
+        held.hold({0: 0}, records_at(*range_of(0, 0, 2)))
+        assert held.full() == set()
+        held.keep(records_at((0, 2)))
+        assert held.full() == {0}
+        held.release([0])
+        held.take(1)
+        assert held.full() == set()
+        held.keep(records_at((0, 3)))
+        held.clear()
+        assert held.full() == set()
+
+
+def refusing(bench: LoopHarness, partitions: set[int]) -> Callable[[], None]:
+    """Stages that cannot score the last event of each of these partitions in the micro-batch."""
+
+    def refuse() -> None:
+        last = dict(bench.process.seen[-1])
+        if waits := {p: Wait(last[p], 50, "shop", 1) for p in partitions & last.keys()}:
+            raise NotAlignedError(waits)
+
+    return refuse
+
+
+COUNTS = st.fixed_dictionaries({p: st.integers(1, 12) for p in range(3)})
+WAITS = st.lists(st.sets(st.integers(0, 2)), max_size=12)
+
+
+@given(COUNTS, WAITS, st.integers(1, 5), st.integers(1, 40))
+def test_partitions_are_scored_in_order_without_gaps_however_they_wait(
+    counts: dict[int, int], waits: list[set[int]], batch: int, most_bytes: int
+) -> None:
+    bench = LoopHarness(counts, batch)
+    bench.consumer.next.clear()
+    bench.consumer.will_assign(*counts)
+    bench.consumer.controls = {1: 2}
+    bench.process.then.extend(refusing(bench, some) for some in waits)
+    with mock.patch.object(held_records, "MOST_BYTES", most_bytes):
+        bench.run()
+    for partition, count in counts.items():
+        mine = [value for value in bench.answered if value.startswith(f"{partition}/")]
+        assert mine == [f"{partition}/{offset}" for offset in range(count)]
+    assert bench.consumer.checkpoints == {**counts, 1: counts[1] + 2}
+    assert sorted(bench.consumer.starts) == [(p, 0) for p in sorted(counts)]
+    assert bench.consumer.paused == set()
+
+
+def test_a_micro_batch_has_no_more_events_than_asked_for() -> None:
+    held = HeldRecords()
+    held.hold({0: 0}, records_at(*range_of(0, 0, 5)))
+    held.release([0])
+    assert [len(taken(held, most)) for most in (1, 2, 9)] == [1, 2, 2]
+
+
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_nothing_is_taken_of_nothing(most: int) -> None:
+    assert HeldRecords().take(most) == []
