@@ -38,6 +38,7 @@ from features.store.protocol import (
 from features.store.redis_answers import receive, rows_of, values_of
 from features.store.redis_protocol import (
     Command,
+    PackedCall,
     answer_of,
     packed_hmgets,
     packed_mgets,
@@ -170,7 +171,7 @@ class RedisStore:
         expire_ms: int | None = None,
         marks: Sequence[MarkWrite] = (),
     ) -> None:
-        calls = [
+        calls: list[Command] = [
             *scripts.compact_calls(compactions, expire_ms),
             *scripts.append_calls(appends, expire_ms),
         ]
@@ -301,7 +302,13 @@ def _send(connection: Any, commands: Sequence[Command]) -> list[Any]:
     """
     if not commands:
         return []
-    connection.send_packed_command(connection.pack_commands(commands))
+    parts: list[bytes | memoryview] = []
+    for command in commands:
+        if isinstance(command, PackedCall):
+            parts.append(command.data)
+        else:
+            parts += connection.pack_command(*command)
+    connection.send_packed_command([b"".join(parts)])
     return [answer_of(connection) for _ in commands]
 
 
