@@ -35,7 +35,7 @@ from features.store.protocol import (
     ServerRun,
     lost_marks,
 )
-from features.store.redis_answers import receive, rows_of, values_of
+from features.store.redis_answers import LEAST_ROOM, receive, rows_of, values_of
 from features.store.redis_protocol import (
     Command,
     PackedCall,
@@ -144,6 +144,7 @@ class RedisStore:
         except (TypeError, ValueError, RedisError) as error:
             raise ConfigurationError(f"store.url or store.options is invalid: {error}") from error
         self._client: redis.Redis = redis.Redis(connection_pool=pool)
+        self._room = LEAST_ROOM
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return self.read_all([Keys.of(keys)]).values.to_list()
@@ -236,7 +237,9 @@ class RedisStore:
         with self._connection() as connection:
             # All at once: each part would be a call to the system.
             connection.send_packed_command([b"".join(parts)])
-            answers = receive(connection, [*of_values, *of_rows, *of_marks])
+            answers = receive(connection, [*of_values, *of_rows, *of_marks], self._room)
+        # Room is made by copying: answers are seldom much longer than the last ones.
+        self._room = max(LEAST_ROOM, len(answers.data) * 5 // 4)
         values, rows = sum(of_values), sum(of_rows)
         read = values_of(answers[:values]), rows_of(answers[values:], hashes)
         if not marks:
