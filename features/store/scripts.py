@@ -7,12 +7,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from features.store.protocol import Compaction, MarkWrite
-from features.store.redis_protocol import PackedCall, Words, packed_append
+from features.store.redis_protocol import Command, Words, packed_append
 from features.store.writes import AppendColumns, Appends
 
 MAX_KEYS_PER_CALL = 1_000
 """Maximum number of keys in one call: this many keys block a server for about 2 ms."""
 MAX_BYTES_PER_CALL = 1 << 20
+# Up to so many keys, words of Python in one call take less than a call for each entity.
+_FEW_KEYS = 64
 
 
 @dataclass(frozen=True)
@@ -130,22 +132,25 @@ has not reached its number; then nothing is written.
 ALL = (APPEND, COMPACT, REPLACE, MARK)
 
 
-def append_calls(
-    appends: Collection[tuple[bytes, bytes]], expire_ms: int | None
-) -> list[PackedCall]:
+def append_calls(appends: Collection[tuple[bytes, bytes]], expire_ms: int | None) -> list[Command]:
     """Commands that append bytes to each key; the keys of `Appends` must be distinct."""
-    if not isinstance(appends, Appends):
+    expire = _expire(expire_ms)
+    if isinstance(appends, Appends) and appends.key_count > _FEW_KEYS:
+        return [
+            packed_append(APPEND.sha, AppendColumns(keys[some], values[some]), expire)
+            for keys, values in appends.parts
+            for some in _cut(values.lengths.clip(0).tolist())
+            if (values.lengths[some] >= 0).any()
+        ]
+    joined = dict(appends)
+    if len(joined) < len(appends):
         # Each key once: if a key were in two calls, a retry of the first would change the order.
-        joined = dict.fromkeys((key for key, _ in appends), b"")
+        joined = dict.fromkeys(joined, b"")
         for key, added in appends:
             joined[key] += added
-        appends = Appends.of(joined.items())
-    expire = _expire(expire_ms)
+    keys, values = list(joined), list(joined.values())
     return [
-        packed_append(APPEND.sha, AppendColumns(keys[some], values[some]), expire)
-        for keys, values in appends.parts
-        for some in _cut(values.lengths.clip(0).tolist())
-        if (values.lengths[some] >= 0).any()
+        APPEND.call(keys[some], [expire, *values[some]]) for some in _cut(list(map(len, values)))
     ]
 
 

@@ -60,9 +60,14 @@ class Appends(Collection[tuple[bytes, bytes]]):
         return cls([AppendColumns(keys, StoredValues.of(values))])
 
     @property
+    def key_count(self) -> int:
+        """Number of keys, those without bytes to append included."""
+        return sum(len(part.keys) for part in self.parts)
+
+    @property
     def byte_length(self) -> int:
         """Number of all bytes to append."""
-        return sum(int(part.values.lengths.clip(0).sum()) for part in self.parts)
+        return sum(int(np.maximum(part.values.lengths, 0).sum()) for part in self.parts)
 
     def __len__(self) -> int:
         return sum(int(np.count_nonzero(part.values.lengths >= 0)) for part in self.parts)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from features.store.protocol import Compaction
-from features.store.redis_protocol import packed_append
+from features.store.redis_protocol import PackedCall, packed_append
 from features.store.scripts import (
     APPEND,
     MAX_BYTES_PER_CALL,
@@ -46,12 +46,31 @@ def test_a_call_has_a_bound_on_its_keys_and_bytes(
     appends = [(b"%d" % i, bytes(size)) for i, size in enumerate(sizes)]
     compactions = [Compaction(key, b"p", value[1:]) for key, value in appends]
     keys = [key for key, _ in appends]
-    calls = compact_calls(compactions, None)
-    assert [call[2] for call in calls] == keys_of_calls
-    assert [key for call in calls for key in call[3 : 3 + int(call[2])]] == keys
-    packed = [call.appends.present_keys() for call in append_calls(appends, None)]
+    both: tuple[Any, Any] = append_calls(appends, None), compact_calls(compactions, None)
+    for calls in both:
+        assert [call[2] for call in calls] == keys_of_calls
+        assert [key for call in calls for key in call[3 : 3 + call[2]]] == keys
+
+
+@pytest.mark.parametrize(
+    ("sizes", "keys_of_calls"),
+    [
+        ([1] * (2 * MAX_KEYS_PER_CALL + 1), [MAX_KEYS_PER_CALL, MAX_KEYS_PER_CALL, 1]),
+        ([*[1] * 100, MAX_BYTES_PER_CALL, 1], [100, 1, 1]),
+    ],
+)
+def test_columns_of_many_keys_are_encoded_with_the_same_bounds(
+    sizes: list[int], keys_of_calls: list[int]
+) -> None:
+    appends = [(b"%d" % i, bytes(size)) for i, size in enumerate(sizes)]
+    calls = append_calls(Appends.of(appends), 5)
+    packed = [call.appends.present_keys() for call in calls if isinstance(call, PackedCall)]
     assert [len(of_call) for of_call in packed] == keys_of_calls
-    assert [key for of_call in packed for key in of_call] == keys
+    assert [key for of_call in packed for key in of_call] == [key for key, _ in appends]
+    words = append_calls(appends, 5)
+    assert [bytes(call.data) for call in calls if isinstance(call, PackedCall)] == [
+        _packed(call) for call in words
+    ]
 
 
 def test_compaction_calls_are_bounded_by_the_bytes_hashed_on_the_server() -> None:
@@ -81,10 +100,13 @@ def test_some_of_the_columns_are_some_of_the_keys() -> None:
 
 
 def test_keys_without_bytes_to_append_make_no_call() -> None:
+    many = Appends.of([(b"%d" % i, b"") for i in range(100)]).parts
     nothing = StoredValues(np.empty(0, np.uint8), np.zeros(2, np.int64), np.full(2, -1))
+    calls = append_calls(Appends([*many, AppendColumns(Keys.of([b"a", b"b"]), nothing)]), None)
+    assert len(calls) == 1
     assert append_calls(Appends([AppendColumns(Keys.of([b"a", b"b"]), nothing)]), None) == []
 
 
 def test_a_key_that_occurs_twice_is_in_one_call_once() -> None:
     (call,) = append_calls([(b"a", b"1"), (b"b", b"2"), (b"a", b"3")], None)
-    assert bytes(call.data) == _packed(APPEND.call([b"a", b"b"], [b"", b"13", b"2"]))
+    assert call == APPEND.call([b"a", b"b"], [b"", b"13", b"2"])
