@@ -129,6 +129,8 @@ class Loop:
         self._clock = clock
         self._sleep = waits.sleep
         self._in_flight: InFlightBatch | None = None
+        # The last committed micro-batch, until the metrics have it.
+        self._unobserved: tuple[Polled, Processed] | None = None
         # State of the log behind the last micro-batch that was handed to the delivery; the stages
         # need it for the next one.
         self._log_state = LogState()
@@ -220,6 +222,7 @@ class Loop:
             self._rewind()
             return
         if polled is None:
+            self._observe()
             if self._settle() and self._clock() - self._looked_at >= _LOOK_EVERY_S:
                 self._looked_at = self._clock()
                 self._look(lambda: self._delivery.histories.require(self._log_state))
@@ -242,6 +245,7 @@ class Loop:
         before, offsets = self._log_state, {**self._log_state.offsets, **polled.next_offsets}
         self._log_state = replace(processed.after, offsets=offsets)
         self._in_flight = self._delivery.begin(polled, processed, before, started)
+        self._observe()
 
     def _waits_before_poll(self) -> bool:
         """True if the next micro-batch begins when the one in flight is committed.
@@ -322,6 +326,7 @@ class Loop:
 
     def _wait(self, seconds: float) -> None:
         """Wait, and stay in the group. Return early if the assignment changes."""
+        self._observe()
         until, epoch = self._clock() + seconds, self._poller.epoch
         while not self._stopping and self._clock() < until and self._poller.epoch == epoch:
             self._monitor.check()
@@ -397,7 +402,17 @@ class Loop:
         self._producers_are_suspect |= took_s > _SLOW_S
         processed = batch.answers.final()
         self._event_time_monitor.observe(processed.records.partitions, processed.ahead)
-        observe_committed_batch(batch.polled, processed)
+        self._observe()
+        self._unobserved = batch.polled, processed
+
+    def _observe(self) -> None:
+        """Record the last committed micro-batch in the metrics.
+
+        It takes up to 0.13 ms, for which the next micro-batch of a sparse stream need not wait.
+        """
+        if self._unobserved is not None:
+            observe_committed_batch(*self._unobserved)
+            self._unobserved = None
 
     def _open_checkpoint(self) -> None:
         self._producers_are_suspect = False
@@ -429,6 +444,7 @@ class Loop:
         self._outages.store.retry_until_up(restore, self._hold)
 
     def _close(self) -> None:
+        self._observe()
         self._delivery.close()
         self._delivery.histories.close()
         self._poller.close()

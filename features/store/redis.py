@@ -35,9 +35,10 @@ from features.store.protocol import (
     ServerRun,
     lost_marks,
 )
-from features.store.redis_answers import receive, rows_of, values_of
+from features.store.redis_answers import LEAST_ROOM, receive, rows_of, values_of
 from features.store.redis_protocol import (
     Command,
+    PackedCall,
     answer_of,
     packed_hmgets,
     packed_mgets,
@@ -143,6 +144,7 @@ class RedisStore:
         except (TypeError, ValueError, RedisError) as error:
             raise ConfigurationError(f"store.url or store.options is invalid: {error}") from error
         self._client: redis.Redis = redis.Redis(connection_pool=pool)
+        self._room = LEAST_ROOM
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return self.read_all([Keys.of(keys)]).values.to_list()
@@ -170,7 +172,7 @@ class RedisStore:
         expire_ms: int | None = None,
         marks: Sequence[MarkWrite] = (),
     ) -> None:
-        calls = [
+        calls: list[Command] = [
             *scripts.compact_calls(compactions, expire_ms),
             *scripts.append_calls(appends, expire_ms),
         ]
@@ -235,7 +237,9 @@ class RedisStore:
         with self._connection() as connection:
             # All at once: each part would be a call to the system.
             connection.send_packed_command([b"".join(parts)])
-            answers = receive(connection, [*of_values, *of_rows, *of_marks])
+            answers = receive(connection, [*of_values, *of_rows, *of_marks], self._room)
+        # Room is made by copying: answers are seldom much longer than the last ones.
+        self._room = max(LEAST_ROOM, len(answers.data) * 5 // 4)
         values, rows = sum(of_values), sum(of_rows)
         read = values_of(answers[:values]), rows_of(answers[values:], hashes)
         if not marks:
@@ -301,7 +305,13 @@ def _send(connection: Any, commands: Sequence[Command]) -> list[Any]:
     """
     if not commands:
         return []
-    connection.send_packed_command(connection.pack_commands(commands))
+    parts: list[bytes | memoryview] = []
+    for command in commands:
+        if isinstance(command, PackedCall):
+            parts.append(command.data)
+        else:
+            parts += connection.pack_command(*command)
+    connection.send_packed_command([b"".join(parts)])
     return [answer_of(connection) for _ in commands]
 
 

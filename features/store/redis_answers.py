@@ -22,16 +22,17 @@ from features.store.kernel.resp import (
 from features.store.protocol import Hashes, Row
 from features.store.stored_values import StoredValues
 
-_BYTES_AT_FIRST = 1 << 16
+LEAST_ROOM = 1 << 16
 _LONGEST_ERROR = 1_000
 
 
-def receive(connection: Any, counts: Sequence[int]) -> StoredValues:
+def receive(connection: Any, counts: Sequence[int], room: int = LEAST_ROOM) -> StoredValues:
     """Receive the answers to commands that were sent, past the parser of redis-py.
 
     Args:
         connection: Connection of redis-py.
         counts: Number of values of each answer, or SINGLE.
+        room: Bytes that the answers may have; more room is made if they have more.
 
     Returns:
         All values, end to end; REFUSED is the length of each value of an answer that is an error,
@@ -46,7 +47,7 @@ def receive(connection: Any, counts: Sequence[int]) -> StoredValues:
     begins, lengths = np.empty((2, int(np.abs(of_commands).sum())), np.int64)
     progress = np.zeros(NEEDED + 1, np.int64)
     progress[ITEM] = -1
-    data, filled = np.empty(_BYTES_AT_FIRST, np.uint8), 0
+    data, filled = np.empty(room, np.uint8), 0
     while progress[COMMAND] < len(counts):
         if max(filled + 1, progress[NEEDED]) > len(data):
             data = _grown(data, filled, max(2 * len(data), int(progress[NEEDED])))
@@ -56,7 +57,7 @@ def receive(connection: Any, counts: Sequence[int]) -> StoredValues:
             begin = progress[POSITION]
             raise redis.InvalidResponse(f"Protocol error: {bytes(data[begin : begin + 40])!r}")
     data.flags.writeable = False
-    return StoredValues(data, begins, lengths)
+    return StoredValues(data[:filled], begins, lengths)
 
 
 def values_of(answers: StoredValues) -> StoredValues:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import redis
@@ -22,10 +22,26 @@ from redis.exceptions import (
 from base.errors import ConfigurationError, DependencyUnavailableError
 from features.store.kernel import resp
 from features.store.protocol import Hashes
+from features.store.writes import AppendColumns
 from features.values.keys import Keys
 
-Command = tuple[str | bytes | int, ...]
+Words = tuple[str | bytes | int, ...]
 """Words of a command as they are sent."""
+
+
+class PackedCall(NamedTuple):
+    """Call of a script that appends to keys, encoded.
+
+    Attributes:
+        data: The bytes to send.
+        appends: Its keys, and the bytes for each.
+    """
+
+    data: memoryview
+    appends: AppendColumns
+
+
+Command = Words | PackedCall
 
 _WRONG_KIND = re.compile(r"WRONGTYPE.* key=(\d+)")
 _KEYS_OF_EVALSHA = 3
@@ -43,6 +59,35 @@ def packed_mgets(keys: Keys, most: int) -> memoryview:
     size = count * (len(prefix) + resp.KEY_BYTES) + len(keys.data)
     out = np.empty(size + (count // most + 1) * resp.HEAD_BYTES, np.uint8)
     return out[: resp.write_mgets(prefix, keys.ends, keys.data, most, out)].data
+
+
+def packed_append(sha: str, appends: AppendColumns, expire: bytes) -> PackedCall:
+    """Encode the call of the script with this SHA-1, as words of Python take ten times as long."""
+    keys, values = appends
+    count = int(np.count_nonzero(values.lengths != resp.ABSENT))
+    number = b"%d" % count
+    head = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n$%d\r\n%b\r\n" % (
+        2 * count + 4,
+        sha.encode(),
+        len(number),
+        number,
+    )
+    argument = b"$%d\r\n%b\r\n" % (len(expire), expire)
+    fixed = len(head) + len(argument) + count * (len(keys.prefix) + 2 * resp.KEY_BYTES)
+    of_keys = int(keys.ends[-1]) - int(keys.ends[0])
+    out = np.empty(fixed + of_keys + int(values.lengths.clip(0).sum()), np.uint8)
+    size = resp.write_append(
+        np.frombuffer(head, np.uint8),
+        np.frombuffer(keys.prefix, np.uint8),
+        keys.ends,
+        keys.data,
+        np.frombuffer(argument, np.uint8),
+        values.data,
+        values.begins,
+        values.lengths,
+        out,
+    )
+    return PackedCall(out[:size].data, appends)
 
 
 def packed_hmgets(hashes: Hashes) -> bytes:
@@ -69,8 +114,15 @@ def raise_first(commands: Sequence[Command], answers: Sequence[Any]) -> None:
                 raise NoPermissionError(message)
             wrong = _WRONG_KIND.search(message)
             if wrong is not None:
-                raise WrongKindError(repr(command[_KEYS_OF_EVALSHA - 1 + int(wrong[1])]))
+                raise WrongKindError(repr(_key_of(command, int(wrong[1]))))
             raise answer
+
+
+def _key_of(call: Command, number: int) -> Any:
+    """Key of a script's call by its number, from 1."""
+    if isinstance(call, PackedCall):
+        return call.appends.present_keys()[number - 1]
+    return call[_KEYS_OF_EVALSHA - 1 + number]
 
 
 @contextmanager

@@ -7,11 +7,14 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from features.store.protocol import Compaction, MarkWrite
-from features.store.redis_protocol import Command
+from features.store.redis_protocol import Command, Words, packed_append
+from features.store.writes import AppendColumns, Appends
 
 MAX_KEYS_PER_CALL = 1_000
 """Maximum number of keys in one call: this many keys block a server for about 2 ms."""
 MAX_BYTES_PER_CALL = 1 << 20
+# Up to so many keys, words of Python in one call take less than a call for each entity.
+_FEW_KEYS = 64
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Script:
         digest = hashlib.sha1(self.text.encode(), usedforsecurity=False)
         object.__setattr__(self, "sha", digest.hexdigest())
 
-    def call(self, keys: Sequence[bytes], arguments: Iterable[bytes]) -> Command:
+    def call(self, keys: Sequence[bytes], arguments: Iterable[bytes]) -> Words:
         """Command that runs the script."""
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
@@ -130,7 +133,15 @@ ALL = (APPEND, COMPACT, REPLACE, MARK)
 
 
 def append_calls(appends: Collection[tuple[bytes, bytes]], expire_ms: int | None) -> list[Command]:
-    """Commands that append bytes to each key."""
+    """Commands that append bytes to each key; the keys of `Appends` must be distinct."""
+    expire = _expire(expire_ms)
+    if isinstance(appends, Appends) and appends.key_count > _FEW_KEYS:
+        return [
+            packed_append(APPEND.sha, AppendColumns(keys[some], values[some]), expire)
+            for keys, values in appends.parts
+            for some in _cut(values.lengths.clip(0).tolist())
+            if (values.lengths[some] >= 0).any()
+        ]
     joined = dict(appends)
     if len(joined) < len(appends):
         # Each key once: if a key were in two calls, a retry of the first would change the order.
@@ -138,13 +149,12 @@ def append_calls(appends: Collection[tuple[bytes, bytes]], expire_ms: int | None
         for key, added in appends:
             joined[key] += added
     keys, values = list(joined), list(joined.values())
-    expire = _expire(expire_ms)
     return [
         APPEND.call(keys[some], [expire, *values[some]]) for some in _cut(list(map(len, values)))
     ]
 
 
-def compact_calls(compactions: Collection[Compaction], expire_ms: int | None) -> list[Command]:
+def compact_calls(compactions: Collection[Compaction], expire_ms: int | None) -> list[Words]:
     """Commands that apply the compactions."""
     held = [compaction for compaction in compactions if compaction.prefix]
     expire = _expire(expire_ms)
@@ -157,7 +167,7 @@ def compact_calls(compactions: Collection[Compaction], expire_ms: int | None) ->
     ]
 
 
-def mark_call(marks: Sequence[MarkWrite], expire_ms: int | None) -> Command:
+def mark_call(marks: Sequence[MarkWrite], expire_ms: int | None) -> Words:
     """Command that writes marks."""
     arguments = [
         part

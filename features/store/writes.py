@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,11 @@ class AppendColumns(NamedTuple):
 
     keys: Keys
     values: StoredValues
+
+    def present_keys(self) -> list[bytes]:
+        """The keys with bytes to append."""
+        present = (self.values.lengths >= 0).tolist()
+        return list(compress(self.keys.to_list(), present))
 
 
 class CompactionColumns(NamedTuple):
@@ -52,6 +58,16 @@ class Appends(Collection[tuple[bytes, bytes]]):
             return appends
         keys, values = Keys.of([key for key, _ in appends]), [value for _, value in appends]
         return cls([AppendColumns(keys, StoredValues.of(values))])
+
+    @property
+    def key_count(self) -> int:
+        """Number of keys, those without bytes to append included."""
+        return sum(len(part.keys) for part in self.parts)
+
+    @property
+    def byte_length(self) -> int:
+        """Number of all bytes to append."""
+        return sum(int(np.maximum(part.values.lengths, 0).sum()) for part in self.parts)
 
     def __len__(self) -> int:
         return sum(int(np.count_nonzero(part.values.lengths >= 0)) for part in self.parts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,7 @@ def hash_ids(values: pa.StringArray, key: bytes) -> Hashes64:
     return found
 
 
+@lru_cache(16)
 def fingerprint(key: bytes) -> str:
     """Digest that identifies a key without revealing it."""
     return hashlib.sha256(b"fraud-worker:" + key).hexdigest()[:16]

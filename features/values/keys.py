@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Self
 
@@ -37,11 +37,11 @@ class Keys:
         return len(self.ends) - 1
 
     def __getitem__(self, some: slice) -> Self:
-        return replace(self, ends=self.ends[some.start : some.stop + 1])
+        return type(self)(self.prefix, self.ends[some.start : some.stop + 1], self.data)
 
     def behind(self, prefix: bytes) -> Self:
         """The same keys behind another prefix."""
-        return replace(self, prefix=prefix)
+        return type(self)(prefix, self.ends, self.data)
 
     def key(self, index: int) -> bytes:
         """The key at ``index``, with its prefix."""

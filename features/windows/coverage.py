@@ -75,6 +75,8 @@ def find_short(
 
 def without_histories(log: LogState, batch: EventBatch) -> LogState:
     """State of the log behind a batch whose events join no history: those of its partitions end."""
+    if not log.lowest and not log.counted:
+        return log
     gone = set(batch.records.partitions.tolist())
     lowest = {p: times for p, times in log.lowest.items() if p not in gone}
     counted = {p: counts for p, counts in log.counted.items() if p not in gone}

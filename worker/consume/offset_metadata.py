@@ -27,6 +27,8 @@ _VERSION, _TOPIC_ID, _STATE, _PAIRS = "version", "topic_id", "state", "pairs"
 # Fields of metadata without a version.
 _HIGHEST, _LOWEST, _COUNTED = "highest_event_times", "lowest_event_time", "counted_events"
 _HIGHEST_ALONE = "highest_event_time"
+# Made once: `json.dumps` makes an encoder for each call with separators.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class OffsetMetadata:
         while True:
             if pairs:
                 values[_PAIRS] = _packed_pairs(pairs)
-            text = json.dumps(values, separators=(",", ":"))
+            text = _encode(values)
             if not pairs or len(text) <= MAX_BYTES:
                 return text
             pairs = thinned(pairs)

@@ -14,6 +14,7 @@ from base.errors import ConfigurationError, DependencyUnavailableError, StoreAwa
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from features.store.protocol import OnlineStore, StoreReads, Writes
+from features.store.writes import Appends
 from features.windows.plan import WindowPlan
 from schemas.batch import Records
 from worker.consume.topics import InputTopic
@@ -194,5 +195,5 @@ class StoredHistories:
         except DependencyUnavailableError as error:
             raise StoreAwayError(str(error)) from error
         metrics.stage_seconds.labels("write").observe(time.perf_counter() - started)
-        metrics.history_bytes.inc(sum(len(added) for _, added in members.appends))
+        metrics.history_bytes.inc(Appends.of(members.appends).byte_length)
         metrics.compactions.inc(len(members.compactions))

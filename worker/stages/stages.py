@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -192,15 +191,16 @@ class Enrich:
         return self.feature_set.histories.coverage(enriched.after, namespace)
 
 
-@dataclass(slots=True)
 class _Timer:
-    seconds: dict[str, float] = field(default_factory=dict)
+    """Time of each stage; one begins when the one before ends."""
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - started
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._began = time.perf_counter()
+
+    def end(self, stage: str) -> None:
+        began, self._began = self._began, time.perf_counter()
+        self.seconds[stage] = self._began - began
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -232,18 +232,18 @@ class Stages:
             DependencyUnavailableError: The online store or the registry is away.
         """
         timer, serving = _Timer(), self.serving
-        with timer.stage("decode"):
-            batch, letters = self.decode(records)
-        with timer.stage("enrich"):
-            enriched = self.enrich(batch, log)
-        with timer.stage("score"):
-            scored = serving.score(enriched)
-        with timer.stage("decide"):
-            decided = serving.decide(batch, enriched, scored)
-        with timer.stage("explain"):
-            explained = serving.explain(scored, decided)
-        with timer.stage("encode"):
-            values = self.encode(batch, enriched, scored, decided, explained)
+        batch, letters = self.decode(records)
+        timer.end("decode")
+        enriched = self.enrich(batch, log)
+        timer.end("enrich")
+        scored = serving.score(enriched)
+        timer.end("score")
+        decided = serving.decide(batch, enriched, scored)
+        timer.end("decide")
+        explained = serving.explain(scored, decided)
+        timer.end("explain")
+        values = self.encode(batch, enriched, scored, decided, explained)
+        timer.end("encode")
         processed = Processed(
             batch.records,
             batch.records.keys,

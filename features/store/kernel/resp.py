@@ -58,6 +58,50 @@ def write_mgets(prefix: Bytes, ends: Ints32, data: Bytes, most: int, out: Bytes)
 
 
 @compiled
+def write_append(
+    head: Bytes,
+    prefix: Bytes,
+    ends: Ints32,
+    keys: Bytes,
+    expire: Bytes,
+    data: Bytes,
+    begins: Longs,
+    lengths: Longs,
+    out: Bytes,
+) -> int:
+    """Write the call of a script that appends a value to each of U keys, without absent values.
+
+    Args:
+        head: Bytes before the first key.
+        prefix: As in `write_mgets`, like ``ends``.
+        ends: Likewise.
+        keys: Bytes of the keys, ``data`` there.
+        expire: Argument before the first value.
+        data: uint8[B], bytes of the values.
+        begins: int64[U], place of each value in ``data``.
+        lengths: int64[U], ABSENT where there is no value.
+        out: Bytes to fill: those of all others, and KEY_BYTES twice for each key.
+
+    Returns:
+        Number of bytes written.
+    """
+    at = _copy(head, 0, len(head), out, 0)
+    for row in range(len(lengths)):
+        if lengths[row] != ABSENT:
+            begin, end = int(ends[row]), int(ends[row + 1])
+            at = _write_number(_BULK, len(prefix) + end - begin, out, at)
+            at = _copy(prefix, 0, len(prefix), out, at)
+            at = _end_line(out, _copy(keys, begin, end, out, at))
+    at = _copy(expire, 0, len(expire), out, at)
+    for row in range(len(lengths)):
+        if lengths[row] != ABSENT:
+            at = _write_number(_BULK, lengths[row], out, at)
+            begin = begins[row]
+            at = _end_line(out, _copy(data, begin, begin + lengths[row], out, at))
+    return at
+
+
+@compiled
 def read_answers(
     data: Bytes, filled: int, counts: Longs, progress: Longs, begins: Longs, lengths: Longs
 ) -> int:
