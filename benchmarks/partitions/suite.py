@@ -38,6 +38,7 @@ from benchmarks.throughput import Measured, Span, group_reader, wait_for_commits
 from features.definition import load_feature_set
 from features.store.redis import RedisStore
 from features.tables.event_files import partitions_of
+from tools.embedded.topic_admin import create_topics
 
 PARTITIONS = 4
 ROUNDS = 3
@@ -147,6 +148,7 @@ def _measure_fill(testbed: Testbed, source: Source) -> Filled:
     run = Run("fill", first=0)
     apply_labels(testbed, run, source)
     begin_at(testbed, run, begins)
+    create_topics(testbed.kafka.bootstrap, {run.output_topic: testbed.partitions})
     events = sum(begins.values())
     with closing(group_reader(testbed, run)) as reader, Worker(testbed, run) as worker:
         while _filled(worker) == 0:
