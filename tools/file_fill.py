@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
 import numpy as np
 
@@ -168,5 +167,6 @@ class NewHistories:
                 f"store.state: the store has lost the record of {self._state} during the fill; "
                 "fill again"
             )
-        own = {entity: self._begun.histories[entity] for entity in self._wanted.layouts}
-        return replace(accepted, histories={**accepted.histories, **own})
+        return accepted.with_histories(
+            {entity: self._begun.histories[entity] for entity in self._wanted.layouts}
+        )
