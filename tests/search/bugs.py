@@ -33,6 +33,7 @@ from worker.delivery.publish import Outbox, SizeLimits
 from worker.histories import HistoryWrites, StoredHistories, marks
 from worker.histories.alignment import ALL, Alignment
 from worker.histories.marks import MarkedReads
+from worker.histories.neighbours import Neighbours
 
 Patch = Callable[[], AbstractContextManager[Any]]
 
@@ -244,6 +245,11 @@ def _no_waits(*_: object) -> Mapping[int, object]:
     return {}
 
 
+def _state_at_mark(_: object, partition: int, offset: int) -> LogState:
+    """Take a partition on without the events before its mark."""
+    return LogState(offsets={partition: offset})
+
+
 def _no_lag(*_: object) -> Sequence[int]:
     return []
 
@@ -277,4 +283,11 @@ BUGS: Mapping[str, Patch] = {
     "alignment by the marks behind the histories": _patched(MarkedReads, "read_all", _marks_behind),
     "alignment to an end of before": _patched(Alignment, "_add_ended", _first_ends),
     "nothing is applied ahead of scoring": _patched(Alignment, "lagging", _no_lag),
+    "partitions of other versions are not applied": _patched(Neighbours, "unattended", _no_lag),
+    "partitions of other versions are taken on without their log": _patched(
+        Neighbours, "_state_before", _state_at_mark
+    ),
+    "what other versions have read is taken for known": _patched(
+        marks.Marks, "of_unknown_reach", _no_lag
+    ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -209,14 +209,27 @@ class Poller(GroupMember):
         """
         return self._checkpoints.bounds(partition)
 
-    def checkpoints(self) -> LogState:
-        """State of the log at the group's checkpoints of all partitions of the topic.
+    def checkpoints(self, partitions: Collection[int], timeout_s: float | None = None) -> LogState:
+        """State of the log at the group's checkpoints of some partitions, and their offsets.
+
+        A partition without a checkpoint of this topic is left out.
+
+        Args:
+            partitions: The partitions, of any worker.
+            timeout_s: Bound on the answer, in seconds; None: the usual one. It waits for open
+                transactions of their workers.
 
         Raises:
             KafkaException: The brokers do not answer, or refuse.
         """
-        every = self._checkpoints.committed(range(self._topics.input.partitions))
-        return log_state_of({p: at.metadata for p, at in every.items() if at.offset is not None})
+        own = None, self._topics.input.topic_id
+        known = {
+            partition: at
+            for partition, at in self._checkpoints.committed(partitions, timeout_s).items()
+            if at.offset is not None and at.metadata.topic_id in own
+        }
+        state = log_state_of({partition: at.metadata for partition, at in known.items()})
+        return replace(state, offsets={p: at.offset or 0 for p, at in known.items()})
 
     def pause(self) -> None:
         self._paused = [TopicPartition(self.topic, p) for p in self.partitions]

@@ -102,11 +102,17 @@ class StartOffsets:
         if self.start_from == "latest" and all(at.offset is None for at in checkpoints.values()):
             self._commit_ends()
 
-    def committed(self, partitions: Iterable[int]) -> dict[int, Committed]:
+    def committed(
+        self, partitions: Iterable[int], timeout_s: float | None = None
+    ) -> dict[int, Committed]:
         """The group's checkpoint of each partition.
 
         The call waits for transactions that still hold offsets of these partitions: a consumer with
         read_committed asks for stable offsets.
+
+        Args:
+            partitions: Partitions to look up.
+            timeout_s: Bound on the answer, in seconds; None: that of all others.
 
         Raises:
             KafkaException: The brokers do not answer, or refuse.
@@ -115,7 +121,7 @@ class StartOffsets:
         if not asked:
             return {}
         checkpoints = {}
-        for answer in self.consumer.committed(asked, timeout=self.timeout_s):
+        for answer in self.consumer.committed(asked, timeout=timeout_s or self.timeout_s):
             if answer.error:
                 raise KafkaException(answer.error)
             checkpoints[answer.partition] = Committed.of(answer)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 
 from confluent_kafka import Consumer
 
@@ -24,6 +25,7 @@ class LogSource:
         decoder: Decoder of the input topic.
         make_consumer: Makes a consumer for one fill.
         timeout_s: Bound on one answer of the brokers, in seconds.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
@@ -33,12 +35,14 @@ class LogSource:
         decoder: Decoder,
         make_consumer: Callable[[], Consumer],
         timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._poller = poller
         self._feature_set = feature_set
         self._decoder = decoder
         self._make_consumer = make_consumer
         self._timeout_s = timeout_s
+        self.clock = clock
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """Offset of the first record, and the end behind committed records.
@@ -48,9 +52,9 @@ class LogSource:
         """
         return self._poller.bounds(partition)
 
-    def checkpoints(self) -> LogState:
-        """State of the log at the group's checkpoints of all partitions. Raises KafkaException."""
-        return self._poller.checkpoints()
+    def checkpoints(self, partitions: Collection[int], timeout_s: float | None = None) -> LogState:
+        """State of the log at the group's checkpoints; as `Poller.checkpoints`."""
+        return self._poller.checkpoints(partitions, timeout_s)
 
     def begin(
         self,
@@ -76,4 +80,5 @@ class LogSource:
             RangeReader(self._make_consumer(), self._poller.topic, ranges, self._timeout_s),
             state,
             records=records,
+            clock=self.clock,
         )

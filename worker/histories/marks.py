@@ -58,6 +58,7 @@ class Marks:
         keys: Key of the marks of each entity, and of the labels topic.
         read: MARK[P] of each entity, as they were last read.
         labels: int64[Q], ``reached`` of the labels topic's partitions, as last read.
+        shared: Those of the histories whose events come from several partitions.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Marks:
             )
             for windows in plan.entities
         ]
+        self.shared = [histories for histories in self.histories if not histories.is_own]
         self._partitions = namespace.partitions
         self._support = plan.rules.watermark_support
         self.read: list[npt.NDArray[Any]] = []
@@ -116,15 +118,42 @@ class Marks:
         adjoins = mark["reached"] and first <= int(mark["watermark"]) + MAX_GAP
         return int(mark["lowest"]) if adjoins else NOT_BEGUN
 
-    def missing(self, offsets: Mapping[int, int]) -> list[tuple[MarkedHistories, int]]:
-        """Histories and partitions of which some members before these offsets may be missing."""
+    def missing(
+        self, offsets: Mapping[int, int], *, shared: bool = False
+    ) -> list[tuple[MarkedHistories, int]]:
+        """Histories and partitions of which some members before these offsets may be missing.
+
+        Args:
+            offsets: Offset by partition.
+            shared: True to look at shared histories only.
+        """
         partitions = np.fromiter(offsets, np.int64, len(offsets))
         before = np.fromiter(offsets.values(), np.int64, len(offsets))
         lost = []
-        for histories, marks in zip(self.histories, self.read, strict=True):
-            gone = marks["reached"][partitions] <= before
+        for histories in self.shared if shared else self.histories:
+            gone = self.of(histories)["reached"][partitions] <= before
             lost += [(histories, partition) for partition in partitions[gone].tolist()]
         return lost
+
+    def of_unknown_reach(self, state: LogState) -> list[tuple[MarkedHistories, int]]:
+        """Histories and partitions of which nothing says how far back they reach.
+
+        Workers with other histories have read the partition meanwhile: its offset metadata tells of
+        theirs.
+
+        Args:
+            state: State of the log at the checkpoints of the assigned partitions.
+        """
+        return [
+            (histories, partition)
+            for histories in self.histories
+            for partition, offset in state.offsets.items()
+            for mark in [self.of(histories)[partition]]
+            if mark["lowest"] == NOT_BEGUN
+            and mark["begin"] < offset
+            and histories.digest not in state.lowest.get(partition, {})
+            and histories.digest not in state.counted.get(partition, {})
+        ]
 
     def require(self, offsets: Mapping[int, int]) -> None:
         """Raise HistoriesLostError if members before these offsets may be missing."""
@@ -135,13 +164,33 @@ class Marks:
                 "server has evicted keys since"
             )
 
-    def begin(self, offsets: Mapping[int, int]) -> list[MarkWrite]:
-        """Marks of the missing histories, which begin empty at these offsets."""
+    def begin(self, offsets: Mapping[int, int], *, shared: bool = False) -> list[MarkWrite]:
+        """Marks of the missing histories, which begin empty at these offsets; see `missing`."""
         return [
             self.write(histories, partition, None, Mark(at, at, lowest=NOT_BEGUN))
-            for histories, partition in self.missing(offsets)
+            for histories, partition in self.missing(offsets, shared=shared)
             for at in [offsets[partition]]
         ]
+
+    def positions(self) -> Longs:
+        """Offset up to which each partition is applied to all shared histories, int64[P].
+
+        -1 where it is to none; there must be shared histories.
+        """
+        reached = [self.of(histories)["reached"] for histories in self.shared]
+        positions: Longs = np.min(reached, axis=0) - 1
+        return positions
+
+    def may_be_partial(self) -> npt.NDArray[np.bool_]:
+        """True for partitions that may not be filled yet in some shared histories, bool[P].
+
+        A fill that has not reached its end has written marks without a watermark.
+        """
+        held = np.array([self.of(histories) for histories in self.shared])
+        partial: npt.NDArray[np.bool_] = np.any(
+            (held["reached"] == 0) | (held["watermark"] == UNKNOWN), axis=0
+        )
+        return partial
 
     def applied(self, ends: Mapping[int, int]) -> tuple[bytes, ...]:
         """Prefixes of the histories that hold all members before these offsets."""

@@ -19,16 +19,22 @@ from schemas.batch import Records
 from worker.consume.topics import InputTopic
 from worker.fill.fill import Progress
 from worker.fill.source import LogSource
+from worker.histories.ahead import Ahead
 from worker.histories.alignment import Alignment, Wait
-from worker.histories.filling import Ahead, HistoryTarget, Restoring
+from worker.histories.filling import HistoryTarget, Restoring
 from worker.histories.location import StateLocation
 from worker.histories.marks import MarkedReads, Marks
+from worker.histories.neighbours import Neighbours
 from worker.histories.protocol import HistoryWrites
+from worker.histories.state import SEEN_EVERY_S
 from worker.labels import LabelFeed
 from worker.process import metrics
 from worker.process.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
+
+_AHEAD_RECORDS = 2_000
+"""Records of a step ahead of scoring: in between, events that need not wait are scored."""
 
 
 class StoredHistories:
@@ -61,7 +67,8 @@ class StoredHistories:
         self._watchdog = watchdog
         self._alignment = Alignment(plan, source.bounds)
         self._source = source
-        self._ahead = Ahead(source)
+        self._ahead = Ahead(source, _AHEAD_RECORDS)
+        self._neighbours = Neighbours(source)
         self._fills = fills
         self._labels = labels
         self._written = threading.Event()
@@ -70,6 +77,7 @@ class StoredHistories:
     def open(self, topic: InputTopic) -> None:
         self._topic = topic
         self._location = self._find(topic)
+        self._claimed = self._source.clock()
         namespace, expire_ms = self._location.namespace, self._location.expire_ms
         marks = Marks(self._plan, namespace)
         if self._labels is not None:
@@ -80,18 +88,21 @@ class StoredHistories:
     def namespace(self) -> Namespace:
         return self._location.namespace
 
-    def restore(self, log: LogState) -> Generator[Progress, None, LogState]:
+    def restore(self, log: LogState) -> Generator[Progress | None, None, LogState]:
         self._refuse_new(log.offsets)
         self._ahead.close()
+        self._neighbours.close()
         self._alignment.forget()
         # Until marks are those of the present record: with the histories the store may have lost
         # it, also after it was read here, and another worker has written a new one.
         while True:
             self.open(self._topic)
             self._target.read_marks()
-            if not self._target.marks.missing(log.offsets):
-                return self._target.marks.reaching(log)
-            if self._fills:
+            if not self._lacks(log):
+                others = self._neighbours.restore(self._target, log.offsets, fills=self._fills)
+                if not (yield from others):
+                    return self._target.marks.reaching(log)
+            elif self._fills:
                 restoring = Restoring(self._target, self._source, log)
                 yield from restoring.run()
                 log = restoring.state
@@ -127,10 +138,23 @@ class StoredHistories:
         for partition in partitions:
             self._ahead.apply(self._target, partition, log)
 
+    def unattended(self, waits: Mapping[int, Wait], log: LogState) -> Sequence[int]:
+        if self._source.clock() - self._claimed >= SEEN_EVERY_S:
+            # The record shows that this worker still has its histories.
+            self._find(self._topic)
+            self._claimed = self._source.clock()
+        return self._neighbours.unattended(self._target, log.offsets, waits)
+
+    def apply_others(self, partitions: Collection[int], log: LogState) -> None:
+        self.require(log)
+        self._neighbours.apply(self._target, partitions)
+        self._target.read_marks()
+
     def close(self) -> None:
         if self._labels is not None:
             self._labels.close()
         self._ahead.close()
+        self._neighbours.close()
 
     def announce(
         self, writes: Writes, before: LogState, after: LogState, ends: Mapping[int, int]
@@ -166,6 +190,11 @@ class StoredHistories:
                 f"{count} partitions: keys are now in other partitions than their histories; name "
                 "another store.state, whose histories are filled from the topic"
             )
+
+    def _lacks(self, log: LogState) -> bool:
+        """True if histories of assigned partitions have to be filled, or to begin."""
+        marks = self._target.marks
+        return bool(marks.missing(log.offsets) or (self._fills and marks.of_unknown_reach(log)))
 
     def _begin(self, offsets: Mapping[int, int]) -> None:
         begun = self._target.marks.missing(offsets)

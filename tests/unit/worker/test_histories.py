@@ -56,7 +56,7 @@ NAMESPACE = Namespace("cards", "fraud", "id-1", 3, bytes(KEY_BYTES))
 RECORD = record_key("cards", "fraud")
 TOPIC = InputTopic("payments", "id-1", 3, 604_800_000)
 COMPACTION = Compaction(b"h:2", b"long prefix", b"kept")
-NO_SOURCE: Any = SimpleNamespace(bounds=None)
+NO_SOURCE: Any = SimpleNamespace(bounds=None, clock=lambda: 0.0)
 NO_EVENTS = Records("payments", [], [], *np.empty((3, 0), np.int64)), np.empty(0, np.int64)
 PLAN = WindowPlan(
     [Window("n", Aggregate.COUNT, "card", DAY, 0, None, None, True, Across.OWN, 0.0, frozenset())],
