@@ -138,7 +138,7 @@ class Loop:
             health, delivery.brokers, waits.refusal_limit_s, lambda: self._stopping, clock
         )
         self._served_at = clock()
-        self._looked_at = self._looked_at_others_at = clock()
+        self._looked_at = self._tended_at = clock()
         self._producers_are_suspect = False
         self._aligner = Aligner(poller, delivery.histories, health, waits.align_wait_s, clock)
         self._restorer = Restorer(poller, delivery.histories, health, lambda: self._stopping, clock)
@@ -214,9 +214,9 @@ class Loop:
         if self._aligner.waits:
             self._look(self._review_waits)
             timeout_s = min(timeout_s, _REVIEW_S)
-        elif self._clock() - self._looked_at_others_at >= _LOOK_EVERY_S:
-            self._looked_at_others_at = self._clock()
-            self._look(self._apply_others)
+        if self._clock() - self._tended_at >= _LOOK_EVERY_S:
+            self._tended_at = self._clock()
+            self._look(self._tend)
         polled = self._poller.poll(self._bound.events, timeout_s)
         if self._poller.rewind_needed:
             self._settle()
@@ -263,6 +263,12 @@ class Loop:
         if lagging and self._settle():
             self._aligner.apply_ahead(lagging, self._log_state)
         self._apply_others()
+
+    def _tend(self) -> None:
+        self._delivery.histories.tidy()
+        # With events that wait, their review applies what they wait for.
+        if not self._aligner.waits:
+            self._apply_others()
 
     def _apply_others(self) -> None:
         """Apply partitions that no worker with the same histories reads."""

@@ -176,6 +176,9 @@ class Histories:
         self._journal.append(f"apply {[*partitions]} behind {dict(log.offsets)}")
         self.behind -= {*partitions}
 
+    def tidy(self) -> None:
+        pass
+
     def unattended(self, waits: Mapping[int, Wait], log: LogState) -> Sequence[int]:
         return sorted(self.others)
 

@@ -124,6 +124,14 @@ class Histories(Protocol):
         """
         ...
 
+    def tidy(self) -> None:
+        """Remove some of the histories that no worker has had for a day; called once a second.
+
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+        """
+        ...
+
     def unattended(self, waits: Mapping[int, Wait], log: LogState) -> Sequence[int]:
         """Find partitions of other workers that none of these applies to the same histories.
 
@@ -213,6 +221,9 @@ class NoHistories:
         return ()
 
     def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
+        pass
+
+    def tidy(self) -> None:
         pass
 
     def unattended(self, waits: Mapping[int, Wait], log: LogState) -> Sequence[int]:  # noqa: ARG002

@@ -143,6 +143,17 @@ class StateRecord:
             beside={entity: others for entity, others in beside.items() if others},
         )
 
+    def without(self, entity: str, mark: str) -> StateRecord:
+        """The record without the histories of an entity that have this mark."""
+        left = tuple(one for one in self.all_of(entity) if one.mark != mark)
+        histories = {e: one for e, one in self.histories.items() if e != entity}
+        beside = {e: others for e, others in self.beside.items() if e != entity}
+        if left:
+            histories[entity] = left[0]
+        if left[1:]:
+            beside[entity] = left[1:]
+        return replace(self, histories=histories, beside=beside)
+
     def namespace(self, feature_set: str, state: str) -> Namespace:
         """Namespace of the state's histories and labels in the store."""
         topic_id, partitions = ("", 0)

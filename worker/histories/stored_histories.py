@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ from worker.fill.source import LogSource
 from worker.histories.ahead import Ahead
 from worker.histories.alignment import Alignment, Wait
 from worker.histories.filling import HistoryTarget, Restoring
+from worker.histories.layouts import OldLayouts
 from worker.histories.location import StateLocation
 from worker.histories.marks import MarkedReads, Marks
 from worker.histories.neighbours import Neighbours
@@ -69,6 +71,8 @@ class StoredHistories:
         self._source = source
         self._ahead = Ahead(source, _AHEAD_RECORDS)
         self._neighbours = Neighbours(source)
+        self._old = OldLayouts(store)
+        self._tidied = -math.inf
         self._fills = fills
         self._labels = labels
         self._written = threading.Event()
@@ -77,7 +81,6 @@ class StoredHistories:
     def open(self, topic: InputTopic) -> None:
         self._topic = topic
         self._location = self._find(topic)
-        self._claimed = self._source.clock()
         namespace, expire_ms = self._location.namespace, self._location.expire_ms
         marks = Marks(self._plan, namespace)
         if self._labels is not None:
@@ -139,11 +142,15 @@ class StoredHistories:
             self._ahead.apply(self._target, partition, log)
 
     def unattended(self, waits: Mapping[int, Wait], log: LogState) -> Sequence[int]:
-        if self._source.clock() - self._claimed >= SEEN_EVERY_S:
+        return self._neighbours.unattended(self._target, log.offsets, waits)
+
+    def tidy(self) -> None:
+        if self._source.clock() >= self._tidied + SEEN_EVERY_S:
             # The record shows that this worker still has its histories.
             self._find(self._topic)
-            self._claimed = self._source.clock()
-        return self._neighbours.unattended(self._target, log.offsets, waits)
+            self._old.look(self._location.namespace, int(time.time()))
+            self._tidied = self._source.clock()
+        self._old.step()
 
     def apply_others(self, partitions: Collection[int], log: LogState) -> None:
         self.require(log)
