@@ -210,26 +210,8 @@ class Poller(GroupMember):
         return self._checkpoints.bounds(partition)
 
     def checkpoints(self, partitions: Collection[int], timeout_s: float | None = None) -> LogState:
-        """State of the log at the group's checkpoints of some partitions, and their offsets.
-
-        A partition without a checkpoint of this topic is left out.
-
-        Args:
-            partitions: The partitions, of any worker.
-            timeout_s: Bound on the answer, in seconds; None: the usual one. It waits for open
-                transactions of their workers.
-
-        Raises:
-            KafkaException: The brokers do not answer, or refuse.
-        """
-        own = None, self._topics.input.topic_id
-        known = {
-            partition: at
-            for partition, at in self._checkpoints.committed(partitions, timeout_s).items()
-            if at.offset is not None and at.metadata.topic_id in own
-        }
-        state = log_state_of({partition: at.metadata for partition, at in known.items()})
-        return replace(state, offsets={p: at.offset or 0 for p, at in known.items()})
+        """State of the log at the group's checkpoints; see `StartOffsets.log_state`."""
+        return self._checkpoints.log_state(partitions, timeout_s)
 
     def pause(self) -> None:
         self._paused = [TopicPartition(self.topic, p) for p in self.partitions]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 
 from confluent_kafka import Consumer
 
@@ -11,16 +12,32 @@ from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from schemas.avro.decoder import Decoder
-from worker.consume.poll import Poller
 from worker.fill.fill import Append, Fill, FilledHistories
 from worker.fill.ranges import FillRange, RangeReader
+
+
+class Checkpoints(Protocol):
+    """Input topic, and the checkpoints of the group on it."""
+
+    @property
+    def topic(self) -> str:
+        """Name of the input topic."""
+        ...
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """Read the bounds of a partition; see `StartOffsets.bounds`."""
+        ...
+
+    def checkpoints(self, partitions: Collection[int], timeout_s: float | None = None) -> LogState:
+        """Read checkpoints; see `StartOffsets.log_state`."""
+        ...
 
 
 class LogSource:
     """Reader of the worker's input topic for fills.
 
     Args:
-        poller: Poller of the input topic.
+        poller: Poller of the input topic, or something else that knows the checkpoints.
         feature_set: Feature set whose windows read the histories.
         decoder: Decoder of the input topic.
         make_consumer: Makes a consumer for one fill.
@@ -30,7 +47,7 @@ class LogSource:
 
     def __init__(
         self,
-        poller: Poller,
+        poller: Checkpoints,
         feature_set: FeatureSet,
         decoder: Decoder,
         make_consumer: Callable[[], Consumer],
@@ -53,7 +70,7 @@ class LogSource:
         return self._poller.bounds(partition)
 
     def checkpoints(self, partitions: Collection[int], timeout_s: float | None = None) -> LogState:
-        """State of the log at the group's checkpoints; as `Poller.checkpoints`."""
+        """State of the log at the group's checkpoints; see `StartOffsets.log_state`."""
         return self._poller.checkpoints(partitions, timeout_s)
 
     def begin(

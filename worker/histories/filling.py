@@ -81,6 +81,10 @@ class Restoring:
         state: State of the log at the checkpoints.
         shared: True to fill only the histories that partitions share: no other ones are read for
             events of other partitions.
+
+    Attributes:
+        state: State of the log at the checkpoints, with the times that histories reach back to.
+        events: Number of events that were read.
     """
 
     def __init__(
@@ -133,6 +137,7 @@ class Restoring:
         with closing(fill):
             while not (progress := fill.step()).done:
                 yield progress
+        self.events = progress.events
         if self._short:
             log.warning(
                 "histories_short",

@@ -38,6 +38,10 @@ class StateSource:
     partitions: int
     group: str
 
+    def has_positions_of(self, other: StateSource) -> bool:
+        """True if members of both are identified by positions in the same partitions."""
+        return (self.topic_id, self.partitions) == (other.topic_id, other.partitions)
+
     def __str__(self) -> str:
         return f"topic {self.topic} (id {self.topic_id}, partitions {self.partitions})"
 

@@ -42,6 +42,8 @@ class StateRequest:
         expire_ms: TTL of a history, in milliseconds after its last write; None: it never expires.
         labelled: Entities whose windows count frauds.
         at: Time of the request, in seconds since 1970-01-01 UTC.
+        moves: True if the topic may have another number of partitions than before: histories are
+            filled from all of them before any worker starts.
     """
 
     source: StateSource
@@ -53,6 +55,7 @@ class StateRequest:
     expire_ms: int | None = None
     labelled: frozenset[str] = frozenset()
     at: int = 0
+    moves: bool = False
 
     def begun(self, record: StateRecord) -> list[str]:
         """Entities whose histories in the state are no use to this worker, and begin anew.
@@ -68,7 +71,7 @@ class StateRequest:
         Workers with other windows may run beside it. So those that keep just what this worker keeps
         come first, and others that keep more are taken over only without them.
         """
-        if record.source is not None and record.source.topic_id != self.source.topic_id:
+        if record.source is not None and not record.source.has_positions_of(self.source):
             return None
         serving = [kept for kept in record.all_of(entity) if self._serves(entity, kept)]
         wanted = self.layouts[entity], self.backs.get(entity, 0), self.cap
@@ -145,8 +148,8 @@ def accept_state(state: str, record: StateRecord | None, wanted: StateRequest) -
     if known.source is not None:
         _refuse_other(state, known.source, wanted)
     begun = {entity: wanted.begin(entity, wanted.of(known, entity)) for entity in wanted.layouts}
-    if known.source is not None and known.source.topic_id != wanted.source.topic_id:
-        # Members of another topic are of no use to anybody.
+    if known.source is not None and not known.source.has_positions_of(wanted.source):
+        # Their members are of no use to anybody.
         known = replace(known, beside={}, histories={})
     return replace(known, source=wanted.source).with_histories(begun)
 
@@ -180,24 +183,25 @@ def _report(state: str, before: StateRecord, wanted: StateRequest) -> None:
 def _refuse_other(state: str, known: StateSource, wanted: StateRequest) -> None:
     """Raise ConfigurationError if a state has another topic, number of partitions or group."""
     own = wanted.source
-    if known.topic_id == own.topic_id and known.partitions != own.partitions:
-        why = "its partitions changed, and with them the keys in each partition"
-        remedy = f"restore a topic of {known.partitions}"
-    elif known.topic_id != own.topic_id and known.topic != own.topic:
-        why, remedy = "another topic", f"set kafka.input_topic to {known.topic}"
-    elif known.topic_id != own.topic_id and not wanted.accept_topic:
-        why = "the topic was created again"
-        remedy = f"set kafka.accept_topic: {own.topic_id} to read it from its beginning"
-    elif known.group not in (own.group, wanted.accept_group):
+    of_both = f"store.state: {state} holds histories of {known}, the input is {own}"
+    if known.topic_id == own.topic_id and known.partitions != own.partitions and not wanted.moves:
+        raise ConfigurationError(
+            f"{of_both}: its partitions changed, and with them the keys in each partition; stop "
+            "all workers and run fraud-worker features fill --from-topic"
+        )
+    if known.topic_id != own.topic_id and known.topic != own.topic:
+        raise ConfigurationError(
+            f"{of_both}: another topic; {ANEW}, or set kafka.input_topic to {known.topic}"
+        )
+    if known.topic_id != own.topic_id and not wanted.accept_topic:
+        raise ConfigurationError(
+            f"{of_both}: the topic was created again; {ANEW}, or set kafka.accept_topic: "
+            f"{own.topic_id} to read it from its beginning"
+        )
+    if known.group not in (own.group, wanted.accept_group):
         raise ConfigurationError(
             f"store.state: {state} holds histories of group {known.group}, kafka.group is "
             f"{own.group}: if two groups shared one state, each would delete members that the other needs; "
             f"{ANEW}, set kafka.group to {known.group}, or, when that group has stopped permanently, "
             f"store.accept_group: {known.group}"
         )
-    else:
-        return
-    raise ConfigurationError(
-        f"store.state: {state} holds histories of {known}, the input is {own}: {why}; {ANEW}, "
-        f"or {remedy}"
-    )

@@ -194,8 +194,8 @@ class StoredHistories:
         if max(partitions, default=0) >= count:
             raise ConfigurationError(
                 f"kafka.input_topic: partition {max(partitions)} is new, store.state {state} is of "
-                f"{count} partitions: keys are now in other partitions than their histories; name "
-                "another store.state, whose histories are filled from the topic"
+                f"{count} partitions: keys are now in other partitions than their histories; stop "
+                "all workers and run fraud-worker features fill --from-topic"
             )
 
     def _lacks(self, log: LogState) -> bool:
