@@ -51,7 +51,8 @@ log = structlog.get_logger(__name__)
 _IDLE_POLL_S = 0.2
 # Time between two looks at partitions that an event waits for.
 _REVIEW_S = 0.02
-# Time between two looks for lost members while no events are read. Other workers may wait for them.
+# Time between two looks for lost members while no events are read, so that histories are filled
+# before the next events come; and between two looks at partitions that no other worker applies.
 _LOOK_EVERY_S = 1.0
 # Dependencies that the stages can wait for; the error says which one it is.
 _SERVICE = "store or registry"

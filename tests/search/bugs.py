@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
@@ -22,7 +21,6 @@ from tests.search.process import Process
 from tests.search.store import SimulatedStore
 from tests.search.waiting import SimulatedExecutor
 from tests.support.buggy_worker import Planted
-from worker import loop
 from worker.consume.group_member import GroupMember
 from worker.consume.poll import Poller
 from worker.consume.topics import InputTopic
@@ -32,7 +30,7 @@ from worker.delivery.producers_in_turn import ProducersInTurn
 from worker.delivery.publish import Outbox, SizeLimits
 from worker.histories import HistoryWrites, StoredHistories, marks
 from worker.histories.alignment import ALL, Alignment
-from worker.histories.marks import MarkedReads
+from worker.histories.marked_reads import MarkedReads
 from worker.histories.neighbours import Neighbours
 
 Patch = Callable[[], AbstractContextManager[Any]]
@@ -274,7 +272,6 @@ BUGS: Mapping[str, Patch] = {
     ),
     "evictions are ignored": _patched(marks, "valid_marks", _marks_of_another_run),
     "a worker stays with lost histories": _patched(StoredHistories, "open", _old_generation),
-    "a worker without records looks for no loss": _patched(loop, "_LOOK_EVERY_S", math.inf),
     "a fill begins at the checkpoint": _patched(LogState, "replay_from", _at_checkpoint),
     "shared histories are compacted by a partition's own watermark": BUGS_OF_WINDOWS[
         "shared histories are compacted by a partition's own watermark"

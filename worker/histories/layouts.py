@@ -105,7 +105,8 @@ class OldLayouts:
         old = [
             place
             for place, begun in recorded(record, *names).items()
-            if begun.mark != namespace.generations.get(place.entity) and now - begun.seen >= KEEP_S
+            if begun.mark != namespace.generations.get(place.entity)
+            and 0 < begun.seen <= now - KEEP_S
         ]
         if old:
             log.info("removing_old_histories", state=namespace.state, histories=[*map(str, old)])

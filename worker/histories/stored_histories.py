@@ -25,7 +25,8 @@ from worker.histories.alignment import Alignment, Wait
 from worker.histories.filling import HistoryTarget, Restoring
 from worker.histories.layouts import OldLayouts
 from worker.histories.location import StateLocation
-from worker.histories.marks import MarkedReads, Marks
+from worker.histories.marked_reads import MarkedReads
+from worker.histories.marks import Marks
 from worker.histories.neighbours import Neighbours
 from worker.histories.protocol import HistoryWrites
 from worker.histories.state import SEEN_EVERY_S

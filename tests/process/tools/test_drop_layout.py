@@ -162,6 +162,18 @@ def test_a_worker_deletes_histories_that_nobody_has_had_for_a_day(bench: Bench) 
     assert record.namespace("payments", "payments") == bench.new
 
 
+def test_histories_of_which_it_is_unknown_when_a_worker_had_them_stay(bench: Bench) -> None:
+    longer = {**LAST, "name": "LAST_8D", "over": "8d"}
+    edit(bench.folder / "features.yaml", lambda values: values["features"].append(longer))
+    bench.claim(bench.now)
+    old = OldLayouts(bench.store)
+    old.look(bench.new, bench.now)
+    for _ in range(6):
+        old.step()
+    # Only those of the oldest version went.
+    assert bench.keys().count("history") == 2 * NUMBER
+
+
 def test_histories_that_a_worker_has_again_meanwhile_stay(bench: Bench) -> None:
     old = OldLayouts(bench.store)
     old.look(bench.new, bench.now)
