@@ -23,7 +23,6 @@ from tests.search.waiting import SimulatedExecutor
 from tests.support.buggy_worker import Planted
 from worker.consume.group_member import GroupMember
 from worker.consume.poll import Poller
-from worker.consume.topics import InputTopic
 from worker.delivery.checkpoint import Channel, Destination
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.producers_in_turn import ProducersInTurn
@@ -43,7 +42,6 @@ _join = GroupMember._join
 _offsets = Destination.offsets
 _transact = ExactlyOnce._transact
 _write = StoredHistories._write
-_open = StoredHistories.open
 _append, _marking = SimulatedStore.append, SimulatedStore._marking
 _add_ended = Alignment._add_ended
 _read_all = MarkedReads.read_all
@@ -210,12 +208,6 @@ def _at_checkpoint(state: LogState, partition: int, _: int) -> tuple[int, LogSta
     return state.offsets[partition], replace(state, pairs={})
 
 
-def _old_generation(histories: StoredHistories, topic: InputTopic) -> None:
-    """Stay with the namespace that was claimed first."""
-    if not hasattr(histories, "_target"):
-        _open(histories, topic)
-
-
 def _marks_behind(reads: MarkedReads, keys: Any, hashes: Any = ()) -> Any:
     """Take what the marks behind the histories say for what the histories hold."""
     reads._marks.read = [np.full_like(of_entity, ALL) for of_entity in reads._marks.read]
@@ -271,7 +263,6 @@ BUGS: Mapping[str, Patch] = {
         SimulatedStore, "append", _marks_on_their_own
     ),
     "evictions are ignored": _patched(marks, "valid_marks", _marks_of_another_run),
-    "a worker stays with lost histories": _patched(StoredHistories, "open", _old_generation),
     "a fill begins at the checkpoint": _patched(LogState, "replay_from", _at_checkpoint),
     "shared histories are compacted by a partition's own watermark": BUGS_OF_WINDOWS[
         "shared histories are compacted by a partition's own watermark"
