@@ -127,6 +127,7 @@ class NewHistories:
         feature_set: Feature set whose windows read the histories.
         store: Online store that holds the state.
         topic: Input topic.
+        moves: True if the topic may have another number of partitions than before.
 
     Attributes:
         target: Histories to fill.
@@ -142,9 +143,11 @@ class NewHistories:
         feature_set: FeatureSet,
         store: OnlineStore,
         topic: InputTopic,
+        *,
+        moves: bool = False,
     ) -> None:
         self._store, self._name, self._state = store, feature_set.name, settings.state_name
-        self._wanted = state_request(settings, feature_set, topic)
+        self._wanted = replace(state_request(settings, feature_set, topic), moves=moves)
         # The key of the hashes is in the record, and must be there before the first member.
         record = change_record(store, self._name, self._state, or_new)
         self._begun = begin_anew(self._state, record, self._wanted)
@@ -168,5 +171,6 @@ class NewHistories:
                 f"store.state: the store has lost the record of {self._state} during the fill; "
                 "fill again"
             )
-        own = {entity: self._begun.histories[entity] for entity in self._wanted.layouts}
-        return replace(accepted, histories={**accepted.histories, **own})
+        return accepted.with_histories(
+            {entity: self._begun.histories[entity] for entity in self._wanted.layouts}
+        )

@@ -51,7 +51,8 @@ log = structlog.get_logger(__name__)
 _IDLE_POLL_S = 0.2
 # Time between two looks at partitions that an event waits for.
 _REVIEW_S = 0.02
-# Time between two looks for lost members while no events are read. Other workers may wait for them.
+# Time between two looks for lost members while no events are read, so that histories are filled
+# before the next events come; and between two looks at partitions that no other worker applies.
 _LOOK_EVERY_S = 1.0
 # Dependencies that the stages can wait for; the error says which one it is.
 _SERVICE = "store or registry"
@@ -140,7 +141,7 @@ class Loop:
             health, delivery.brokers, waits.refusal_limit_s, lambda: self._stopping, clock
         )
         self._served_at = clock()
-        self._looked_at = clock()
+        self._looked_at = self._tended_at = clock()
         self._producers_are_suspect = False
         self._aligner = Aligner(poller, delivery.histories, health, waits.align_wait_s, clock)
         self._restorer = Restorer(poller, delivery.histories, health, lambda: self._stopping, clock)
@@ -216,6 +217,9 @@ class Loop:
         if self._aligner.waits:
             self._look(self._review_waits)
             timeout_s = min(timeout_s, _REVIEW_S)
+        if self._clock() - self._tended_at >= _LOOK_EVERY_S:
+            self._tended_at = self._clock()
+            self._look(self._tend)
         polled = self._poller.poll(self._bound.events, timeout_s)
         if self._poller.rewind_needed:
             self._settle()
@@ -263,6 +267,20 @@ class Loop:
         # The marks of the micro-batch in flight come before those of records ahead.
         if lagging and self._settle():
             self._aligner.apply_ahead(lagging, self._log_state)
+        self._apply_others()
+
+    def _tend(self) -> None:
+        self._delivery.histories.tidy()
+        # With events that wait, their review applies what they wait for.
+        if not self._aligner.waits:
+            self._apply_others()
+
+    def _apply_others(self) -> None:
+        """Apply partitions that no worker with the same histories reads."""
+        histories = self._delivery.histories
+        partitions = histories.unattended(self._aligner.waits, self._log_state)
+        if partitions and self._settle():
+            histories.apply_others(partitions, self._log_state)
 
     def _look(self, look: Callable[[], None]) -> None:
         """Look at the marks of histories; rewind if members are lost."""

@@ -73,9 +73,16 @@ class Restorer:
         try:
             while True:
                 progress = next(steps)
-                left = sum(progress.remaining.values())
-                self._health.unready(_SUBJECT, f"histories are filled; {left:,} offsets are left")
                 self._health.tick()
+                if progress is None:
+                    self._health.unready(_SUBJECT, "other workers fill histories of theirs")
+                    self._poller.serve()
+                    served_at = self._clock()
+                else:
+                    left = sum(progress.remaining.values())
+                    self._health.unready(
+                        _SUBJECT, f"histories are filled; {left:,} offsets are left"
+                    )
                 if self._clock() - served_at >= _SERVE_EVERY_S:
                     self._poller.serve()
                     served_at = self._clock()

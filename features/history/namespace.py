@@ -19,6 +19,11 @@ def record_key(feature_set: str, state: str) -> bytes:
     return f"fw:{feature_set}:{state}:topic".encode()
 
 
+def history_keys(feature_set: str, state: str, kind: str = "history") -> bytes:
+    """Prefix of the keys of all histories of a state; ``kind`` is "marks" for their marks."""
+    return f"fw:{feature_set}:{state}:{kind}:".encode()
+
+
 @dataclass(frozen=True, slots=True)
 class Namespace:
     """Separation of stored data by state, topic, partition count, hash key and layout.

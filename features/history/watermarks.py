@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -102,16 +102,34 @@ class LogState:
             The offset, and the state of this partition there, without the times that histories
             reach back to; None if the fill must begin at the start of the log.
         """
-        pairs = self.pairs.get(partition, ())
-        pair = replay_from(pairs, needed_time)
-        if pair is None:
+        pair = replay_from(self.pairs.get(partition, ()), needed_time)
+        return None if pair is None else (pair.offset, self._at_pair(partition, pair))
+
+    def before(self, partition: int, offset: int) -> LogState | None:
+        """The state of one partition at the last offset up to ``offset`` where it is known.
+
+        Returns:
+            The state, with that offset; None if it is known at no such offset.
+        """
+        at = self.offsets.get(partition)
+        if at is not None and at <= offset:
+            return LogState(
+                {p: times for p, times in self.highest.items() if p == partition},
+                early={p: time for p, time in self.early.items() if p == partition},
+                offsets={partition: at},
+            )
+        pairs = [pair for pair in self.pairs.get(partition, ()) if pair.offset <= offset]
+        if not pairs:
             return None
-        state = LogState(
+        return replace(self._at_pair(partition, pairs[-1]), offsets={partition: pairs[-1].offset})
+
+    def _at_pair(self, partition: int, pair: Pair) -> LogState:
+        pairs = self.pairs[partition]
+        return LogState(
             {partition: pair.highest},
             early={partition: pair.latest} if pair.latest > pair.highest[0] else {},
             pairs={partition: pairs[: pairs.index(pair) + 1]},
         )
-        return pair.offset, state
 
 
 def enough_to_begin(support: int) -> int:

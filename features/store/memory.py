@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import repeat
+from zlib import crc32
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from base.arrays import Longs
 from features.store.kernel import arena
 from features.store.kernel.resp import ABSENT
 from features.store.protocol import (
+    KEYS_PER_SCAN,
     Compaction,
     Hashes,
     MarkWrite,
@@ -101,6 +103,17 @@ class MemoryStore:
     ) -> None:
         with self._lock:
             self._write_marks(marks)
+
+    def scan(self, prefix: bytes, cursor: int = 0) -> tuple[int, list[bytes]]:
+        # By a checksum, so that keys which come and go meanwhile move no others.
+        with self._lock:
+            left = sorted((crc32(key), key) for key in self._slots if key.startswith(prefix))
+        left = [pair for pair in left if pair[0] >= cursor]
+        end = left[KEYS_PER_SCAN][0] if len(left) > KEYS_PER_SCAN else 0
+        return end, [key for number, key in left if not end or number < end]
+
+    def remove(self, keys: Collection[bytes]) -> None:
+        self.drop(keys)
 
     def require_no_eviction(self) -> None:
         pass

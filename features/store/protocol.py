@@ -14,6 +14,10 @@ Row = list[bytes | None]
 """Values of a hash at the requested fields, None for a missing field."""
 
 
+KEYS_PER_SCAN = 1_000
+"""Number of keys that a server looks at in a step of a scan, about a millisecond."""
+
+
 class Hashes(NamedTuple):
     """Hashes to read, and the fields of each."""
 
@@ -181,6 +185,23 @@ class OnlineStore(Protocol):
         Raises:
             HistoriesLostError: A mark has not reached its ``at_least``, or is gone.
         """
+        ...
+
+    def scan(self, prefix: bytes, cursor: int = 0) -> tuple[int, list[bytes]]:
+        """Find keys with a prefix, in a step that blocks the server for a moment only.
+
+        Args:
+            prefix: First bytes of the keys.
+            cursor: Cursor that the step before has returned; 0 for the first step.
+
+        Returns:
+            The cursor of the next step, 0 behind the last one; some of the keys. All steps together
+            find each key that is there all the time, some of them twice.
+        """
+        ...
+
+    def remove(self, keys: Collection[bytes]) -> None:
+        """Remove keys, which the store may not have."""
         ...
 
     def require_no_eviction(self) -> None:

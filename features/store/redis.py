@@ -28,6 +28,7 @@ from base.errors import ConfigurationError
 from features.store import scripts
 from features.store.kernel.resp import SINGLE
 from features.store.protocol import (
+    KEYS_PER_SCAN,
     Compaction,
     Hashes,
     MarkWrite,
@@ -58,6 +59,9 @@ PAIRS_PER_WRITE = 5_000
 
 _INFO = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n*2\r\n$4\r\nINFO\r\n$5\r\nstats\r\n"
 _RUN_ID, _EVICTED = re.compile(rb"\brun_id:(\w+)"), re.compile(rb"\bevicted_keys:(\d+)")
+
+_SPECIAL = re.compile(rb"[*?\[\]^\\-]")
+"""Characters that stand for others in a pattern of keys."""
 
 _LOADS: list[Command] = [("SCRIPT LOAD", script.text) for script in scripts.ALL]
 
@@ -184,6 +188,17 @@ class RedisStore:
     def write_marks(self, marks: Sequence[MarkWrite], expire_ms: int | None = None) -> None:
         with self._answers(), self._connection() as connection:
             _write_marks(connection, marks, expire_ms)
+
+    def scan(self, prefix: bytes, cursor: int = 0) -> tuple[int, list[bytes]]:
+        pattern = _SPECIAL.sub(rb"\\\g<0>", prefix) + b"*"
+        answer: Any = self._twice(partial(self._client.scan, cursor, pattern, KEYS_PER_SCAN))
+        following, keys = answer
+        return following, keys
+
+    def remove(self, keys: Collection[bytes]) -> None:
+        remaining = iter(keys)
+        while some := list(islice(remaining, MAX_KEYS_PER_COMMAND)):
+            self._twice(partial(self._client.unlink, *some))
 
     def require_no_eviction(self) -> None:
         policy = self.info().eviction_policy

@@ -349,5 +349,7 @@ def use(store: RedisStore) -> None:
         store.write_marks([MarkWrite(b"fw:marks", 0, None, bytes([1]).ljust(8, b"\0"))], expire_ms)
     assert store.replace(b"fw:value", b"1", b"2")
     assert store.replace(b"fw:value", b"2", b"1")
+    assert store.scan(b"fw:history") == (0, [])
+    store.remove([b"fw:absent"])
     found = making.read_all(store, [b"fw:value", b"fw:history"], [Hashes([b"feast"], [b"field"])])
     assert found == ([b"1", None], [[[None]]])

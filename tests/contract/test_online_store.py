@@ -74,6 +74,31 @@ def test_a_store_reads_and_writes_nothing_for_no_keys(store: OnlineStore) -> Non
     assert store.read([]) == []
 
 
+def test_keys_are_found_by_their_prefix_in_steps_and_removed(
+    store: OnlineStore, prefix: bytes
+) -> None:
+    # Characters that are no text, and that stand for others in a pattern.
+    odd = prefix + b"[a-c]*?\\^"
+    keys = {odd + b"%d" % i for i in range(2_500)}
+    others = [prefix + b"a1", prefix + b"[a-c]xy", prefix + b"b"]
+    store.write((key, b"1") for key in (*keys, *others))
+    found: set[bytes] = set()
+    cursor, steps = store.scan(odd)
+    found |= {*steps}
+    while cursor:
+        cursor, steps = store.scan(odd, cursor)
+        found |= {*steps}
+    assert found == keys
+    store.remove([])
+    cursor, steps = store.scan(odd)
+    store.remove([*steps, prefix + b"absent"])
+    while cursor:
+        cursor, steps = store.scan(odd, cursor)
+        store.remove(steps)
+    assert store.read([*keys]) == [None] * len(keys)
+    assert store.read(others) == [b"1"] * 3
+
+
 def test_many_keys_are_read_and_written_at_once(store: OnlineStore, prefix: bytes) -> None:
     keys = [prefix + b"%d" % i for i in range(25_001)]
     store.write((key, key[-8:]) for key in keys)

@@ -60,10 +60,12 @@ class Ground:
             lambda settings: settings.setdefault(section, {}).update(values),
         )
 
-    def send(self, *numbers: int) -> None:
+    def send(self, *numbers: int, partition: int = 0) -> None:
         producer = Producer({"bootstrap.servers": self.bootstrap})
         for number in numbers:
-            producer.produce(self.topics["input_topic"], good_record(number), b"key", partition=0)
+            producer.produce(
+                self.topics["input_topic"], good_record(number), b"key", partition=partition
+            )
         assert producer.flush(BOUND_S) == 0
 
     def scores(self, count: int) -> list[dict[str, Any]]:
@@ -315,7 +317,7 @@ def test_a_topic_that_was_made_anew_is_refused(make_ground: MakeGround) -> None:
     assert ground.namespace() == before
 
 
-def test_partitions_that_come_are_refused_while_running_and_at_the_start(
+def test_partitions_that_come_are_refused_until_histories_are_filled_from_all_of_them(
     make_ground: MakeGround,
 ) -> None:
     ground = make_ground()
@@ -331,4 +333,13 @@ def test_partitions_that_come_are_refused_while_running_and_at_the_start(
     assert "partition 1 is new" in said.splitlines()[-1]
     message = ground.refusal()
     assert "its partitions changed" in message
-    assert "restore a topic of 1" in message
+    assert "features fill --from-topic" in message
+    command = [*ground.command[:-3], "features", "fill", "--from-topic", *ground.command[-2:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["partitions"], result["filled"], result["offsets"]["1"]) == (2, 1, 0)
+    # The same customer, whose events are in the other partition from now on.
+    ground.send(7, partition=1)
+    with worker(ground.folder):
+        assert numbers(ground.scores(2)) == [1.0, 2.0]

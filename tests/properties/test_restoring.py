@@ -49,7 +49,7 @@ def restored(system: System, log: list[Event], state: LogState) -> dict[str, int
         return Fill(histories, RangeReader(consumer, "in", ranges, 1.0), at, records=records)
 
     low = log[0].offset if log else 0
-    source = SimpleNamespace(bounds=lambda _: (low, 0), begin=begin, checkpoints=lambda: state)
+    source = SimpleNamespace(bounds=lambda _: (low, 0), begin=begin, checkpoints=lambda _: state)
     target = HistoryTarget(system.store, plan, namespace, Marks(plan, namespace), None)
     target.read_marks()
     restoring = Restoring(target, cast("Any", source), state)

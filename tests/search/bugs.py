@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
@@ -26,17 +25,16 @@ from tests.search.process import Process
 from tests.search.store import SimulatedStore
 from tests.search.waiting import SimulatedExecutor
 from tests.support.buggy_worker import Planted
-from worker import loop
 from worker.consume.group_member import GroupMember
 from worker.consume.poll import Poller
-from worker.consume.topics import InputTopic
 from worker.delivery.checkpoint import Channel, Destination
 from worker.delivery.exactly_once import ExactlyOnce
 from worker.delivery.producers_in_turn import ProducersInTurn
 from worker.delivery.publish import Outbox, SizeLimits
 from worker.histories import HistoryWrites, StoredHistories, marks
 from worker.histories.alignment import ALL, Alignment
-from worker.histories.marks import MarkedReads
+from worker.histories.marked_reads import MarkedReads
+from worker.histories.neighbours import Neighbours
 
 Patch = Callable[[], AbstractContextManager[Any]]
 
@@ -48,7 +46,6 @@ _join = GroupMember._join
 _offsets = Destination.offsets
 _transact = ExactlyOnce._transact
 _write = StoredHistories._write
-_open = StoredHistories.open
 _append, _marking = SimulatedStore.append, SimulatedStore._marking
 _add_ended = Alignment._add_ended
 _read_all = MarkedReads.read_all
@@ -215,12 +212,6 @@ def _at_checkpoint(state: LogState, partition: int, _: int) -> tuple[int, LogSta
     return state.offsets[partition], replace(state, pairs={})
 
 
-def _old_generation(histories: StoredHistories, topic: InputTopic) -> None:
-    """Stay with the namespace that was claimed first."""
-    if not hasattr(histories, "_target"):
-        _open(histories, topic)
-
-
 def _marks_behind(reads: MarkedReads, keys: Any, hashes: Any = ()) -> Any:
     """Take what the marks behind the histories say for what the histories hold."""
     reads._marks.read = [np.full_like(of_entity, ALL) for of_entity in reads._marks.read]
@@ -253,6 +244,11 @@ def _no_waits(*_: object) -> Mapping[int, object]:
     return {}
 
 
+def _state_at_mark(_: object, partition: int, offset: int) -> LogState:
+    """Take a partition on without the events before its mark."""
+    return LogState(offsets={partition: offset})
+
+
 def _no_lag(*_: object) -> Sequence[int]:
     return []
 
@@ -276,8 +272,6 @@ BUGS: Mapping[str, Patch] = {
         SimulatedStore, "append", _marks_on_their_own
     ),
     "evictions are ignored": _patched(marks, "valid_marks", _marks_of_another_run),
-    "a worker stays with lost histories": _patched(StoredHistories, "open", _old_generation),
-    "a worker without records looks for no loss": _patched(loop, "_LOOK_EVERY_S", math.inf),
     "a fill begins at the checkpoint": _patched(LogState, "replay_from", _at_checkpoint),
     "shared histories are compacted by a partition's own watermark": BUGS_OF_WINDOWS[
         "shared histories are compacted by a partition's own watermark"
@@ -287,4 +281,11 @@ BUGS: Mapping[str, Patch] = {
     "alignment to an end of before": _patched(Alignment, "_add_ended", _first_ends),
     "nothing is applied ahead of scoring": _patched(Alignment, "lagging", _no_lag),
     "events of a backlog are across_late": _patched(plan, "late_across", _late_across_backlogs),
+    "partitions of other versions are not applied": _patched(Neighbours, "unattended", _no_lag),
+    "partitions of other versions are taken on without their log": _patched(
+        Neighbours, "_state_before", _state_at_mark
+    ),
+    "what other versions have read is taken for known": _patched(
+        marks.Marks, "of_unknown_reach", _no_lag
+    ),
 }

@@ -73,12 +73,15 @@ class Sizes:
         overlap_from: As of `BatchBound`.
         producers: Number of producers in turn.
         fill: Most records of a step of a fill.
+        old: Number of processes that are started before a new version of the windows, which looks
+            further back, and has histories of its own.
     """
 
     batch: int
     overlap_from: int
     producers: int
     fill: int
+    old: int
 
 
 class UnwatchedTopics(Topics):
@@ -101,7 +104,9 @@ class SimulatedSource(LogSource):
             )
 
         features, decoder = cluster.log.features, cast("Any", cluster.log)
-        super().__init__(poller, features, decoder, make_consumer, _BROKERS_S)
+        super().__init__(
+            poller, features, decoder, make_consumer, _BROKERS_S, cluster.scheduler.clock
+        )
         self._records = records
 
     def begin(
@@ -119,14 +124,17 @@ class SimulatedSource(LogSource):
 class SimulatedHistories(StoredHistories):
     """The worker's histories, whose readers wait in the scheduler."""
 
-    def __init__(self, cluster: Cluster, store: SimulatedStore, source: LogSource) -> None:
+    def __init__(
+        self, cluster: Cluster, store: SimulatedStore, source: LogSource, *, is_new: bool
+    ) -> None:
         features = cluster.log.features
+        backs = {entity: back + is_new for entity, back in features.histories.backs.items()}
 
         def find(topic: InputTopic) -> StateLocation:
             wanted = StateRequest(
                 source_of(topic, _GROUP),
                 features.histories.layouts,
-                backs=features.histories.backs,
+                backs=backs,
                 cap=features.histories.rules.cap,
             )
             return StateLocation(claim(store, features.name, _STATE, wanted), None)
@@ -274,7 +282,8 @@ class Process:
         )
         store = SimulatedStore(cluster.store, cluster.network, cluster.scheduler, cluster.rng)
         source = SimulatedSource(cluster, poller, sizes.fill)
-        histories = SimulatedHistories(cluster, store, source)
+        is_new = self.number > sizes.old
+        histories = SimulatedHistories(cluster, store, source, is_new=is_new)
         return Loop(
             poller,
             SimulatedStages(cluster.log, store, histories),

@@ -128,6 +128,12 @@ class SimulatedStore:
     def write_marks(self, marks: Sequence[MarkWrite], expire_ms: int | None = None) -> None:
         self._send("marks", self._shared.runs, self._marking(marks))
 
+    def scan(self, prefix: bytes, cursor: int = 0) -> tuple[int, list[bytes]]:
+        return self._ask(lambda: self._shared.change(lambda held: held.scan(prefix, cursor)))
+
+    def remove(self, keys: Collection[bytes]) -> None:
+        self._ask(lambda: self._shared.change(lambda held: held.remove(keys)))
+
     def require_no_eviction(self) -> None:
         pass
 

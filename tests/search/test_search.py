@@ -45,6 +45,8 @@ HAPPENINGS = (
     "late marks arrives",
     "log: histories_lost",
     "log: partition_waits",
+    "log: filling_partitions_of_others",
+    "log: applying_partition_of_another",
 )
 
 

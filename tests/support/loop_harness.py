@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -117,6 +117,7 @@ class Histories:
         waiting: Functions from waiting events to those that still wait, one of which is called in
             each review; without one, none waits any more.
         behind: Partitions that others may wait for, until they are applied.
+        others: Partitions of other workers that none of these applies.
         fill: Offsets that are left after each step of a fill.
         announced: States of the log before and behind the writes, and the offsets behind them.
         written: Members that were written.
@@ -133,6 +134,7 @@ class Histories:
         self.written: list[bytes] = []
         self.fill: Iterator[int] = iter(())
         self.behind: set[int] = set()
+        self.others: set[int] = set()
         self.partitions = 10
         self._journal = journal
 
@@ -144,7 +146,7 @@ class Histories:
     def namespace(self) -> Namespace | None:
         return None
 
-    def restore(self, log: LogState) -> Generator[Progress, None, LogState]:
+    def restore(self, log: LogState) -> Generator[Progress | None, None, LogState]:
         self._journal.append(f"restore {dict(log.offsets)}")
         if max(log.offsets, default=0) >= self.partitions:
             raise ConfigurationError("partitions are new")
@@ -173,6 +175,16 @@ class Histories:
     def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
         self._journal.append(f"apply {[*partitions]} behind {dict(log.offsets)}")
         self.behind -= {*partitions}
+
+    def tidy(self) -> None:
+        pass
+
+    def unattended(self, waits: Mapping[int, Wait], log: LogState) -> Sequence[int]:
+        return sorted(self.others)
+
+    def apply_others(self, partitions: Collection[int], log: LogState) -> None:
+        self._journal.append(f"apply others {[*partitions]}")
+        self.others -= {*partitions}
 
     def still_waiting(self, waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
         self._journal.append(f"waiting {sorted(waits)}")

@@ -31,8 +31,8 @@ from features.windows.plan import WindowPlan
 from features.windows.position import WindowPosition
 from worker import app
 from worker.histories import HistoryWrites, StoredHistories, marks
+from worker.histories.ahead import Ahead
 from worker.histories.alignment import Alignment
-from worker.histories.filling import Ahead
 from worker.labels import label_applier
 from worker.process.logs import configure_logs
 

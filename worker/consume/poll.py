@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -223,14 +223,9 @@ class Poller(GroupMember):
         """
         return self._checkpoints.bounds(partition)
 
-    def checkpoints(self) -> LogState:
-        """State of the log at the group's checkpoints of all partitions of the topic.
-
-        Raises:
-            KafkaException: The brokers do not answer, or refuse.
-        """
-        every = self._checkpoints.committed(range(self._topics.input.partitions))
-        return log_state_of({p: at.metadata for p, at in every.items() if at.offset is not None})
+    def checkpoints(self, partitions: Collection[int], timeout_s: float | None = None) -> LogState:
+        """State of the log at the group's checkpoints; see `StartOffsets.log_state`."""
+        return self._checkpoints.log_state(partitions, timeout_s)
 
     def pause(self) -> None:
         self._paused = [TopicPartition(self.topic, p) for p in self.partitions]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, Self
@@ -11,7 +11,8 @@ import structlog
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 
 from base.errors import ConfigurationError, DeliveryFatalError
-from worker.consume.offset_metadata import OffsetMetadata
+from features.history.watermarks import LogState
+from worker.consume.offset_metadata import OffsetMetadata, log_state_of
 from worker.consume.topics import InputTopic
 from worker.kafka import make_consumer
 from worker.settings import WorkerSettings
@@ -102,11 +103,17 @@ class StartOffsets:
         if self.start_from == "latest" and all(at.offset is None for at in checkpoints.values()):
             self._commit_ends()
 
-    def committed(self, partitions: Iterable[int]) -> dict[int, Committed]:
+    def committed(
+        self, partitions: Iterable[int], timeout_s: float | None = None
+    ) -> dict[int, Committed]:
         """The group's checkpoint of each partition.
 
         The call waits for transactions that still hold offsets of these partitions: a consumer with
         read_committed asks for stable offsets.
+
+        Args:
+            partitions: Partitions to look up.
+            timeout_s: Bound on the answer, in seconds; None: that of all others.
 
         Raises:
             KafkaException: The brokers do not answer, or refuse.
@@ -115,11 +122,31 @@ class StartOffsets:
         if not asked:
             return {}
         checkpoints = {}
-        for answer in self.consumer.committed(asked, timeout=self.timeout_s):
+        for answer in self.consumer.committed(asked, timeout=timeout_s or self.timeout_s):
             if answer.error:
                 raise KafkaException(answer.error)
             checkpoints[answer.partition] = Committed.of(answer)
         return checkpoints
+
+    def log_state(self, partitions: Collection[int], timeout_s: float | None = None) -> LogState:
+        """State of the log at the group's checkpoints of some partitions, and their offsets.
+
+        A partition without a checkpoint of this topic is left out.
+
+        Args:
+            partitions: The partitions, of any worker.
+            timeout_s: As of `committed`.
+
+        Raises:
+            KafkaException: The brokers do not answer, or refuse.
+        """
+        known = {
+            partition: at
+            for partition, at in self.committed(partitions, timeout_s).items()
+            if at.offset is not None and at.metadata.topic_id in (None, self.topic.topic_id)
+        }
+        state = log_state_of({partition: at.metadata for partition, at in known.items()})
+        return replace(state, offsets={p: at.offset or 0 for p, at in known.items()})
 
     def own(self, partitions: Iterable[int]) -> dict[int, Committed]:
         """The checkpoints that belong to this topic, and not to its predecessor of the same name.

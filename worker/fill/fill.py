@@ -26,6 +26,8 @@ STEP_RECORDS = 50_000
 """Maximum number of records of a step, which takes a fraction of a second."""
 _WAIT_S = 0.1
 _REPORT_EVERY_S = 5.0
+_SHORT_S = 0.5
+"""Time up to which a fill is not logged, in seconds."""
 
 Append = Callable[[Appends, Mapping[int, int], LogState], None]
 """Append members to the store, then note the offset up to which each partition is applied.
@@ -88,6 +90,7 @@ class Fill:
     Attributes:
         log_state: State of the log behind the events so far. Histories reach back as if they had
             begun at the begins of the ranges.
+        applied: Offset, by partition, behind these events.
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class Fill:
         self._step_records = records
         # Records that were read and are not applied yet.
         self._records: Records | None = None
-        self._applied = dict(reader.positions)
+        self.applied = dict(reader.positions)
         self._events = 0
         self._offsets = sum(reader.remaining().values())
         self._started = self._reported = clock()
@@ -159,25 +162,27 @@ class Fill:
         reached = {
             partition: position
             for partition, position in positions.items()
-            if position > max(self._applied[partition], histories.present.get(partition, 0))
+            if position > max(self.applied[partition], histories.present.get(partition, 0))
         }
         if appends or reached:
             histories.append(appends, reached, state)
-        self.log_state, self._applied = state, positions
+        self.log_state, self.applied = state, positions
         return len(batch)
 
     def _report(self, remaining: Mapping[int, int]) -> Progress:
         """Publish the progress, and log it every few seconds."""
-        for partition in self._applied:
+        for partition in self.applied:
             metrics.fill_remaining.labels(partition).set(remaining.get(partition, 0))
         now, left = self._clock(), sum(remaining.values())
         took_s, read = now - self._started, self._offsets - left
         seconds_left = took_s * left / read if read else None
-        if now - self._reported >= _REPORT_EVERY_S or not left:
+        # Those of partitions that other workers read are short, and many.
+        ends = not left and took_s >= _SHORT_S
+        if ends or now - self._reported >= _REPORT_EVERY_S:
             self._reported = now
             log.info(
                 "filling_histories",
-                offsets=self._applied,
+                offsets=self.applied,
                 remaining=dict(remaining),
                 events=self._events,
                 events_per_s=round(self._events / took_s) if took_s else None,

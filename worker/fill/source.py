@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 
 from confluent_kafka import Consumer
 
@@ -10,35 +12,54 @@ from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
 from schemas.avro.decoder import Decoder
-from worker.consume.poll import Poller
 from worker.fill.fill import Append, Fill, FilledHistories
 from worker.fill.ranges import FillRange, RangeReader
+
+
+class Checkpoints(Protocol):
+    """Input topic, and the checkpoints of the group on it."""
+
+    @property
+    def topic(self) -> str:
+        """Name of the input topic."""
+        ...
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """Read the bounds of a partition; see `StartOffsets.bounds`."""
+        ...
+
+    def checkpoints(self, partitions: Collection[int], timeout_s: float | None = None) -> LogState:
+        """Read checkpoints; see `StartOffsets.log_state`."""
+        ...
 
 
 class LogSource:
     """Reader of the worker's input topic for fills.
 
     Args:
-        poller: Poller of the input topic.
+        poller: Poller of the input topic, or something else that knows the checkpoints.
         feature_set: Feature set whose windows read the histories.
         decoder: Decoder of the input topic.
         make_consumer: Makes a consumer for one fill.
         timeout_s: Bound on one answer of the brokers, in seconds.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(
         self,
-        poller: Poller,
+        poller: Checkpoints,
         feature_set: FeatureSet,
         decoder: Decoder,
         make_consumer: Callable[[], Consumer],
         timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._poller = poller
         self._feature_set = feature_set
         self._decoder = decoder
         self._make_consumer = make_consumer
         self._timeout_s = timeout_s
+        self.clock = clock
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """Offset of the first record, and the end behind committed records.
@@ -48,9 +69,9 @@ class LogSource:
         """
         return self._poller.bounds(partition)
 
-    def checkpoints(self) -> LogState:
-        """State of the log at the group's checkpoints of all partitions. Raises KafkaException."""
-        return self._poller.checkpoints()
+    def checkpoints(self, partitions: Collection[int], timeout_s: float | None = None) -> LogState:
+        """State of the log at the group's checkpoints; see `StartOffsets.log_state`."""
+        return self._poller.checkpoints(partitions, timeout_s)
 
     def begin(
         self,
@@ -76,4 +97,5 @@ class LogSource:
             RangeReader(self._make_consumer(), self._poller.topic, ranges, self._timeout_s),
             state,
             records=records,
+            clock=self.clock,
         )

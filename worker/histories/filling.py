@@ -1,4 +1,4 @@
-"""Filling of a worker's histories: at an assignment, after a loss, and ahead of scoring.
+"""Filling of a worker's histories at an assignment, and after a loss.
 
 A fill reads the input topic and appends members without scoring. It begins at an offset from which
 on the log has every member that a later event may need, and ends at the checkpoint.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TypeVar
 
 import structlog
@@ -18,7 +19,7 @@ from features.history.namespace import Namespace
 from features.history.watermarks import UNKNOWN, LogState
 from features.store.protocol import OnlineStore
 from features.windows.plan import WindowPlan
-from worker.fill.fill import STEP_RECORDS, Fill, Progress
+from worker.fill.fill import STEP_RECORDS, Progress
 from worker.fill.ranges import FillRange
 from worker.fill.source import LogSource
 from worker.histories.marks import MarkedHistories, Marks
@@ -26,10 +27,6 @@ from worker.histories.marks import MarkedHistories, Marks
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-_AHEAD_RECORDS = 2_000
-"""Records of a step ahead of scoring: in between, events that need not wait are scored."""
-
 
 MarkSteps = Mapping[MarkedHistories, Mapping[int, tuple[int | None, Mark]]]
 """For each partition of some histories, the offset that its mark must have reached, None for any
@@ -82,13 +79,23 @@ class Restoring:
         target: Histories, whose marks were read.
         source: Reader of the input topic.
         state: State of the log at the checkpoints.
+        shared: True to fill only the histories that partitions share: no other ones are read for
+            events of other partitions.
+
+    Attributes:
+        state: State of the log at the checkpoints, with the times that histories reach back to.
+        events: Number of events that were read.
     """
 
-    def __init__(self, target: HistoryTarget, source: LogSource, state: LogState) -> None:
+    def __init__(
+        self, target: HistoryTarget, source: LogSource, state: LogState, *, shared: bool = False
+    ) -> None:
         self._target = target
         self._source = source
         self._state = state
-        missing = target.marks.missing(state.offsets)
+        missing = target.marks.missing(state.offsets, shared=shared)
+        if not shared:
+            missing += target.marks.of_unknown_reach(state)
         self._histories = list(dict.fromkeys(histories for histories, _ in missing))
         self._partitions = sorted({partition for _, partition in missing})
         self._begins: dict[int, int] = {}
@@ -130,6 +137,7 @@ class Restoring:
         with closing(fill):
             while not (progress := fill.step()).done:
                 yield progress
+        self.events = progress.events
         if self._short:
             log.warning(
                 "histories_short",
@@ -137,7 +145,8 @@ class Restoring:
                 meaning="topic and files hold no earlier events; events are flagged history_short "
                 "until histories reach back as far as the longest window",
             )
-        self.state = _with_missing(self._state, fill.log_state, self._partitions)
+        known = _with_missing(self._state, fill.log_state, self._partitions)
+        self.state = self._reaching(known, fill.log_state)
 
     def _needed_times(self) -> dict[int, int]:
         """Event time from which on members are needed, of each partition where it is known.
@@ -148,7 +157,9 @@ class Restoring:
         if all(histories.is_own for histories in self._histories):
             watermarks = self._state.watermarks(support)
             return {p: watermarks[p] - plan.span for p in self._partitions if p in watermarks}
-        watermarks = self._source.checkpoints().watermarks(support)
+        watermarks = self._source.checkpoints(range(self._target.namespace.partitions)).watermarks(
+            support
+        )
         if len(watermarks) < self._target.namespace.partitions:
             return {}
         return dict.fromkeys(self._partitions, min(watermarks.values()) - plan.span)
@@ -192,6 +203,36 @@ class Restoring:
         if end < self._state.offsets[partition]:
             # Without a watermark: other partitions must not take these for complete.
             return Mark(begin, end, lowest=NOT_BEGUN)
+        watermark, lowest = self._reach(histories, partition, log)
+        return Mark(
+            begin,
+            end,
+            watermark,
+            watermark,
+            lowest,
+            log.counted.get(partition, {}).get(digest, 0),
+        )
+
+    def _reaching(self, state: LogState, log: LogState) -> LogState:
+        """The state at the checkpoints, with the times that the filled histories reach back to.
+
+        Marks cannot tell them where they are ahead of the checkpoint.
+        """
+        lowest = {p: dict(times) for p, times in state.lowest.items()}
+        counted = {p: dict(counts) for p, counts in state.counted.items()}
+        for histories, partition in product(self._histories, self._partitions):
+            times, digest = lowest.setdefault(partition, {}), histories.digest
+            _, time = self._reach(histories, partition, log)
+            if time != NOT_BEGUN:
+                times[digest] = max(time, times.get(digest, time))
+            elif digest not in times:
+                number = log.counted.get(partition, {}).get(digest, 0)
+                counted.setdefault(partition, {})[digest] = number
+        return replace(state, lowest=lowest, counted=counted)
+
+    def _reach(self, histories: MarkedHistories, partition: int, log: LogState) -> tuple[int, int]:
+        """Watermark at the checkpoint, and the time that filled histories reach back to there."""
+        digest = histories.digest
         support = self._target.plan.rules.watermark_support
         watermarks = {**log.watermarks(support), **self._state.watermarks(support)}
         watermark = watermarks.get(partition, UNKNOWN)
@@ -208,91 +249,7 @@ class Restoring:
             and watermark - lowest < self._target.plan.reaches[histories.entity]
         ):
             self._short.add(histories.entity)
-        return Mark(
-            begin,
-            end,
-            watermark,
-            watermark,
-            lowest,
-            log.counted.get(partition, {}).get(digest, 0),
-        )
-
-
-class Ahead:
-    """Fill of shared histories ahead of scoring, for partitions whose next event has to wait.
-
-    Args:
-        source: Reader of the input topic.
-    """
-
-    def __init__(self, source: LogSource) -> None:
-        self._source = source
-        self._fills: dict[int, Fill] = {}
-
-    def apply(self, target: HistoryTarget, partition: int, state: LogState) -> None:
-        """Apply the next records of a partition that are not applied yet.
-
-        Args:
-            target: Histories.
-            partition: Partition that waits.
-            state: State of the log at its next record to score.
-
-        Raises:
-            DependencyUnavailableError: The store or the registry is away.
-            KafkaException: The brokers do not answer.
-            HistoriesLostError: The store has lost members.
-        """
-        fill = self._fills.get(partition)
-        if fill is None:
-            fill = self._begin(target, partition, state)
-        if fill is None:
-            return
-        self._fills[partition] = fill
-        if fill.step().done:
-            del self._fills[partition]
-            fill.close()
-
-    def close(self) -> None:
-        """End all fills; the marks say how far they have come."""
-        for fill in self._fills.values():
-            fill.close()
-        self._fills.clear()
-
-    def _begin(self, target: HistoryTarget, partition: int, state: LogState) -> Fill | None:
-        """Begin a fill; None if the partition is applied to its end."""
-        begin = state.offsets[partition]
-        histories = [one for one in target.marks.histories if not one.is_own]
-        _, end = self._source.bounds(partition)
-        held = [Mark.read(target.marks.of(one)[partition]) for one in histories]
-        at = min(mark.end for mark in held)
-        if at >= end:
-            return None
-        support = target.plan.rules.watermark_support
-
-        def append(
-            members: Collection[tuple[bytes, bytes]], reached: Mapping[int, int], after: LogState
-        ) -> None:
-            nonlocal at
-            watermark = after.watermarks(support).get(partition, UNKNOWN)
-            new = {
-                one: mark._replace(end=reached[partition], watermark=watermark)
-                for one, mark in zip(histories, held, strict=True)
-            }
-            target.append(members, {one: {partition: (at, mark)} for one, mark in new.items()})
-            at = reached[partition]
-
-        alone = LogState(
-            {partition: state.highest[partition]} if partition in state.highest else {},
-            early={partition: state.early[partition]} if partition in state.early else {},
-        )
-        return self._source.begin(
-            target.namespace,
-            append,
-            {partition: FillRange(begin, end)},
-            alone,
-            {partition: at},
-            _AHEAD_RECORDS,
-        )
+        return watermark, lowest
 
 
 def _joined(states: Sequence[LogState]) -> LogState:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -49,11 +49,14 @@ class Histories(Protocol):
         """Namespace of the keys of the histories; None for a store that serves this run alone."""
         ...
 
-    def restore(self, log: LogState) -> Generator[Progress, None, LogState]:
+    def restore(self, log: LogState) -> Generator[Progress | None, None, LogState]:
         """Fill histories of which members before the checkpoint are missing, in steps.
 
         Args:
             log: State of the log at the checkpoints of the assigned partitions.
+
+        Yields:
+            The progress; None while other workers fill their partitions.
 
         Returns:
             The state, with the times that the histories reach back to.
@@ -125,6 +128,37 @@ class Histories(Protocol):
         """
         ...
 
+    def tidy(self) -> None:
+        """Remove some of the histories that no worker has had for a day; called once a second.
+
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+        """
+        ...
+
+    def unattended(self, waits: Mapping[int, Wait], log: LogState) -> Sequence[int]:
+        """Find partitions of other workers that none of these applies to the same histories.
+
+        Args:
+            waits: First event of each partition that waits for others; empty if none does.
+            log: State of the log before the next micro-batch.
+
+        Raises:
+            DependencyUnavailableError: The store does not answer.
+        """
+        ...
+
+    def apply_others(self, partitions: Collection[int], log: LogState) -> None:
+        """Apply the next records of partitions of other workers. Errors as by `apply_ahead`.
+
+        No micro-batch may be in flight.
+
+        Args:
+            partitions: Partitions from `unattended`.
+            log: State of the log before the next micro-batch.
+        """
+        ...
+
     def close(self) -> None:
         """End what is being filled."""
         ...
@@ -165,7 +199,7 @@ class NoHistories:
     def namespace(self) -> Namespace | None:
         return None
 
-    def restore(self, log: LogState) -> Generator[Progress, None, LogState]:
+    def restore(self, log: LogState) -> Generator[Progress | None, None, LogState]:
         yield from ()
         return log
 
@@ -191,6 +225,15 @@ class NoHistories:
         return ()
 
     def apply_ahead(self, partitions: Iterable[int], log: LogState) -> None:
+        pass
+
+    def tidy(self) -> None:
+        pass
+
+    def unattended(self, waits: Mapping[int, Wait], log: LogState) -> Sequence[int]:  # noqa: ARG002
+        return ()
+
+    def apply_others(self, partitions: Collection[int], log: LogState) -> None:
         pass
 
     def close(self) -> None:

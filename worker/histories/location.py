@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import structlog
@@ -71,6 +72,7 @@ def state_request(
         expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s),
         # With a labels topic, the worker applies labels by itself.
         frozenset(() if settings.kafka.labels_topic else feature_set.labelled_entities),
+        int(time.time()),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,12 +15,8 @@ from base.times import DAY
 from features.history.marks import MARK, NOT_BEGUN, Mark, read_marks, valid_marks
 from features.history.namespace import Namespace
 from features.history.watermarks import UNKNOWN, LogState
-from features.store.protocol import Hashes, MarkWrite, OnlineStore, ReadResult, ServerRun
-from features.values.keys import Keys
+from features.store.protocol import MarkWrite, ReadResult, ServerRun
 from features.windows.plan import WindowPlan
-from schemas.batch import Records
-from worker.histories.alignment import Alignment, NotAlignedError, Wait, wait_for_labels
-from worker.labels import LabelFeed
 
 MAX_GAP = DAY
 """Longest time without events between files and log, in microseconds; beyond, files do not count."""
@@ -58,6 +54,7 @@ class Marks:
         keys: Key of the marks of each entity, and of the labels topic.
         read: MARK[P] of each entity, as they were last read.
         labels: int64[Q], ``reached`` of the labels topic's partitions, as last read.
+        shared: Those of the histories whose events come from several partitions.
     """
 
     def __init__(
@@ -73,6 +70,7 @@ class Marks:
             )
             for windows in plan.entities
         ]
+        self.shared = [histories for histories in self.histories if not histories.is_own]
         self._partitions = namespace.partitions
         self._support = plan.rules.watermark_support
         self.read: list[npt.NDArray[Any]] = []
@@ -116,15 +114,42 @@ class Marks:
         adjoins = mark["reached"] and first <= int(mark["watermark"]) + MAX_GAP
         return int(mark["lowest"]) if adjoins else NOT_BEGUN
 
-    def missing(self, offsets: Mapping[int, int]) -> list[tuple[MarkedHistories, int]]:
-        """Histories and partitions of which some members before these offsets may be missing."""
+    def missing(
+        self, offsets: Mapping[int, int], *, shared: bool = False
+    ) -> list[tuple[MarkedHistories, int]]:
+        """Histories and partitions of which some members before these offsets may be missing.
+
+        Args:
+            offsets: Offset by partition.
+            shared: True to look at shared histories only.
+        """
         partitions = np.fromiter(offsets, np.int64, len(offsets))
         before = np.fromiter(offsets.values(), np.int64, len(offsets))
         lost = []
-        for histories, marks in zip(self.histories, self.read, strict=True):
-            gone = marks["reached"][partitions] <= before
+        for histories in self.shared if shared else self.histories:
+            gone = self.of(histories)["reached"][partitions] <= before
             lost += [(histories, partition) for partition in partitions[gone].tolist()]
         return lost
+
+    def of_unknown_reach(self, state: LogState) -> list[tuple[MarkedHistories, int]]:
+        """Histories and partitions of which nothing says how far back they reach.
+
+        Workers with other histories have read the partition meanwhile: its offset metadata tells of
+        theirs.
+
+        Args:
+            state: State of the log at the checkpoints of the assigned partitions.
+        """
+        return [
+            (histories, partition)
+            for histories in self.histories
+            for partition, offset in state.offsets.items()
+            for mark in [self.of(histories)[partition]]
+            if mark["lowest"] == NOT_BEGUN
+            and mark["begin"] < offset
+            and histories.digest not in state.lowest.get(partition, {})
+            and histories.digest not in state.counted.get(partition, {})
+        ]
 
     def require(self, offsets: Mapping[int, int]) -> None:
         """Raise HistoriesLostError if members before these offsets may be missing."""
@@ -135,13 +160,33 @@ class Marks:
                 "server has evicted keys since"
             )
 
-    def begin(self, offsets: Mapping[int, int]) -> list[MarkWrite]:
-        """Marks of the missing histories, which begin empty at these offsets."""
+    def begin(self, offsets: Mapping[int, int], *, shared: bool = False) -> list[MarkWrite]:
+        """Marks of the missing histories, which begin empty at these offsets; see `missing`."""
         return [
             self.write(histories, partition, None, Mark(at, at, lowest=NOT_BEGUN))
-            for histories, partition in self.missing(offsets)
+            for histories, partition in self.missing(offsets, shared=shared)
             for at in [offsets[partition]]
         ]
+
+    def positions(self) -> Longs:
+        """Offset up to which each partition is applied to all shared histories, int64[P].
+
+        -1 where it is to none; there must be shared histories.
+        """
+        reached = [self.of(histories)["reached"] for histories in self.shared]
+        positions: Longs = np.min(reached, axis=0) - 1
+        return positions
+
+    def may_be_partial(self) -> npt.NDArray[np.bool_]:
+        """True for partitions that may not be filled yet in some shared histories, bool[P].
+
+        A fill that has not reached its end has written marks without a watermark.
+        """
+        held = np.array([self.of(histories) for histories in self.shared])
+        partial: npt.NDArray[np.bool_] = np.any(
+            (held["reached"] == 0) | (held["watermark"] == UNKNOWN), axis=0
+        )
+        return partial
 
     def applied(self, ends: Mapping[int, int]) -> tuple[bytes, ...]:
         """Prefixes of the histories that hold all members before these offsets."""
@@ -211,63 +256,3 @@ class Marks:
     ) -> MarkWrite:
         """Write of one mark; ``at_least`` as in `MarkWrite`."""
         return MarkWrite(histories.key, partition, at_least, mark.encode(self._server))
-
-
-class MarkedReads:
-    """Reads of a store for one micro-batch, with the marks of the histories behind them.
-
-    Args:
-        store: Online store.
-        marks: Marks of the histories.
-        alignment: Comparison of events with the marks.
-        records: Records of the N events of the micro-batch.
-        until: int64[N], as of `Enriching`.
-        offsets: Offset of the next record of each partition that the worker reads.
-        labels: Feed of the labels topic; None without one.
-    """
-
-    def __init__(
-        self,
-        store: OnlineStore,
-        marks: Marks,
-        alignment: Alignment,
-        records: Records,
-        until: Longs,
-        offsets: Mapping[int, int],
-        labels: LabelFeed | None,
-    ) -> None:
-        self._store = store
-        self._marks = marks
-        self._alignment = alignment
-        self._records = records
-        self._until = until
-        self._offsets = offsets
-        self._labels = labels
-
-    def read_all(self, keys: Sequence[Keys], hashes: Sequence[Hashes] = ()) -> ReadResult:
-        """Read as the store does, and check the marks.
-
-        Raises:
-            HistoriesLostError: The store has lost members before the offsets.
-            NotAlignedError: Some events cannot be scored yet.
-        """
-        marks = self._marks
-        while True:
-            # Others may write between the histories or labels and the marks behind them. So loss
-            # shows in the marks behind them, and completeness in those from before as well.
-            before = marks.read, marks.labels
-            read = self._store.read_all(keys, hashes, marks.keys)
-            marks.take(read)
-            marks.require(self._offsets)
-            if waits := self._waits(marks.read, marks.labels):
-                raise NotAlignedError(waits)
-            if not self._waits(*before):
-                return read
-
-    def _waits(self, marks: Sequence[npt.NDArray[Any]], of_labels: Longs) -> dict[int, Wait]:
-        """First event of each partition that cannot be scored yet, by these marks."""
-        events = self._until, self._records.partitions, self._records.offsets
-        labels = self._labels
-        if labels is not None and len(self._until) and not labels.are_applied(of_labels):
-            return wait_for_labels(labels.entities[0], *events)
-        return self._alignment.waits(marks, *events)

@@ -38,6 +38,10 @@ class StateSource:
     partitions: int
     group: str
 
+    def has_positions_of(self, other: StateSource) -> bool:
+        """True if members of both are identified by positions in the same partitions."""
+        return (self.topic_id, self.partitions) == (other.topic_id, other.partitions)
+
     def __str__(self) -> str:
         return f"topic {self.topic} (id {self.topic_id}, partitions {self.partitions})"
 
@@ -53,6 +57,7 @@ class HistoryStart:
         cap: Number of members that are kept of each history.
         expire_ms: Shortest time after its last write after which a history may have expired, in
             milliseconds; None: never.
+        seen: Time at which a worker last had them, to the hour, in seconds since 1970-01-01 UTC.
     """
 
     layout: str
@@ -60,6 +65,12 @@ class HistoryStart:
     back: int
     cap: int
     expire_ms: int | None = None
+    seen: int = 0
+
+    @property
+    def kept(self) -> tuple[str, int, int]:
+        """Layout, reach and cap: what members are kept."""
+        return self.layout, self.back, self.cap
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +80,25 @@ class StateRecord:
     Attributes:
         key: Key of the state's hashes.
         source: Source of the histories; None while the state holds labels only.
-        histories: The histories, by entity.
+        histories: The histories that were claimed last, by entity.
         labelled: Entities for which labels were last loaded.
+        beside: Other histories of an entity, the newest first: those of workers with another
+            version of the windows, which may still run.
     """
 
     key: bytes = field(repr=False)
     source: StateSource | None = None
     histories: Mapping[str, HistoryStart] = field(default_factory=dict)
     labelled: frozenset[str] = frozenset()
+    beside: Mapping[str, tuple[HistoryStart, ...]] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         values = {
             "key": self.key.hex(),
-            "histories": {entity: asdict(begun) for entity, begun in self.histories.items()},
+            "histories": {
+                entity: [asdict(begun) for begun in self.all_of(entity)]
+                for entity in self.histories
+            },
             "labelled": sorted(self.labelled),
             **({} if self.source is None else asdict(self.source)),
         }
@@ -91,17 +108,55 @@ class StateRecord:
     def decode(cls, text: bytes) -> StateRecord:
         """Decode the text of `encode`.
 
-        Raises ValueError, TypeError, KeyError or AttributeError for any other text.
+        Raises ValueError, TypeError, LookupError or AttributeError for any other text.
         """
         values: dict[str, Any] = dict(json.loads(text))
         key = bytes.fromhex(values.pop("key"))
         if len(key) != KEY_BYTES:
             raise ValueError(f"a key of {len(key)} bytes")
-        histories = {
-            entity: HistoryStart(**begun) for entity, begun in values.pop("histories").items()
+        begun = {
+            entity: tuple(HistoryStart(**one) for one in every)
+            for entity, every in values.pop("histories").items()
         }
         labelled = frozenset(values.pop("labelled", ()))
-        return cls(key, StateSource(**values) if values else None, histories, labelled)
+        source = StateSource(**values) if values else None
+        histories = {entity: every[0] for entity, every in begun.items()}
+        beside = {entity: every[1:] for entity, every in begun.items() if every[1:]}
+        return cls(key, source, histories, labelled, beside)
+
+    def all_of(self, entity: str) -> tuple[HistoryStart, ...]:
+        """All histories of an entity, those that were claimed last first."""
+        first = self.histories.get(entity)
+        return () if first is None else (first, *self.beside.get(entity, ()))
+
+    def with_histories(self, begun: Mapping[str, HistoryStart]) -> StateRecord:
+        """The record with these histories as the ones that were claimed last.
+
+        Those that they replace have the same mark, or keep the same: nobody finds them any more.
+        """
+        beside = dict(self.beside)
+        for entity, first in begun.items():
+            beside[entity] = tuple(
+                one
+                for one in self.all_of(entity)
+                if one.mark != first.mark and one.kept != first.kept
+            )
+        return replace(
+            self,
+            histories={**self.histories, **begun},
+            beside={entity: others for entity, others in beside.items() if others},
+        )
+
+    def without(self, entity: str, mark: str) -> StateRecord:
+        """The record without the histories of an entity that have this mark."""
+        left = tuple(one for one in self.all_of(entity) if one.mark != mark)
+        histories = {e: one for e, one in self.histories.items() if e != entity}
+        beside = {e: others for e, others in self.beside.items() if e != entity}
+        if left:
+            histories[entity] = left[0]
+        if left[1:]:
+            beside[entity] = left[1:]
+        return replace(self, histories=histories, beside=beside)
 
     def namespace(self, feature_set: str, state: str) -> Namespace:
         """Namespace of the state's histories and labels in the store."""
@@ -185,7 +240,7 @@ def _read(
         return None, None
     try:
         return value, StateRecord.decode(value)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         raise ConfigurationError(
             f"store.state: the value at {key.decode()} is not a record of a state, or is one of an "
             f"earlier version; {ANEW}, or delete the key if no worker uses this one"

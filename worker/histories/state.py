@@ -23,6 +23,8 @@ from worker.histories.record import (
 
 log = structlog.get_logger(__name__)
 
+SEEN_EVERY_S = 3600
+"""Time after which a worker records again that it has its histories, in seconds."""
 _MARK_BYTES = 4
 
 
@@ -39,6 +41,9 @@ class StateRequest:
         cap: Number of members that are to be kept of each history.
         expire_ms: TTL of a history, in milliseconds after its last write; None: it never expires.
         labelled: Entities whose windows count frauds.
+        at: Time of the request, in seconds since 1970-01-01 UTC.
+        moves: True if the topic may have another number of partitions than before: histories are
+            filled from all of them before any worker starts.
     """
 
     source: StateSource
@@ -49,6 +54,8 @@ class StateRequest:
     cap: int = 0
     expire_ms: int | None = None
     labelled: frozenset[str] = frozenset()
+    at: int = 0
+    moves: bool = False
 
     def begun(self, record: StateRecord) -> list[str]:
         """Entities whose histories in the state are no use to this worker, and begin anew.
@@ -56,15 +63,23 @@ class StateRequest:
         Histories that were kept with another layout, for a shorter time or with a lower cap lack
         values or members that this worker needs.
         """
-        other = record.source is not None and record.source.topic_id != self.source.topic_id
-        return [
-            entity
-            for entity in self.layouts
-            if other or not self._serves(entity, record.histories.get(entity))
-        ]
+        return [entity for entity in self.layouts if self.of(record, entity) is None]
 
-    def _serves(self, entity: str, kept: HistoryStart | None) -> bool:
-        if kept is None or kept.layout != self.layouts[entity]:
+    def of(self, record: StateRecord, entity: str) -> HistoryStart | None:
+        """The histories of an entity in the state that serve this worker; None if they begin anew.
+
+        Workers with other windows may run beside it. So those that keep just what this worker keeps
+        come first, and others that keep more are taken over only without them.
+        """
+        if record.source is not None and not record.source.has_positions_of(self.source):
+            return None
+        serving = [kept for kept in record.all_of(entity) if self._serves(entity, kept)]
+        wanted = self.layouts[entity], self.backs.get(entity, 0), self.cap
+        same = [kept for kept in serving if kept.kept == wanted]
+        return next(iter(same or serving), None)
+
+    def _serves(self, entity: str, kept: HistoryStart) -> bool:
+        if kept.layout != self.layouts[entity]:
             return False
         back = self.backs.get(entity, 0)
         # Keys may have expired that a longer window needs, although no member was removed.
@@ -85,10 +100,12 @@ class StateRequest:
         back, cap, expire_ms = self.backs.get(entity, 0), self.cap, self.expire_ms
         if before is None:
             mark = secrets.token_hex(_MARK_BYTES)
-            return HistoryStart(self.layouts[entity], mark, back, cap, expire_ms)
+            return HistoryStart(self.layouts[entity], mark, back, cap, expire_ms, self.at)
         # Keys that were written before keep their earlier expiry.
         known = [ms for ms in (before.expire_ms, expire_ms) if ms is not None]
-        return replace(before, back=back, cap=cap, expire_ms=min(known, default=None))
+        seen = self.at if self.at - before.seen >= SEEN_EVERY_S else before.seen
+        expire_ms = min(known, default=None)
+        return replace(before, back=back, cap=cap, expire_ms=expire_ms, seen=seen)
 
 
 def source_of(topic: InputTopic, group: str) -> StateSource:
@@ -130,19 +147,18 @@ def accept_state(state: str, record: StateRecord | None, wanted: StateRequest) -
     known = or_new(record)
     if known.source is not None:
         _refuse_other(state, known.source, wanted)
-    begun = wanted.begun(known)
-    histories = {
-        entity: wanted.begin(entity, None if entity in begun else known.histories[entity])
-        for entity in wanted.layouts
-    }
-    return replace(known, source=wanted.source, histories={**known.histories, **histories})
+    begun = {entity: wanted.begin(entity, wanted.of(known, entity)) for entity in wanted.layouts}
+    if known.source is not None and not known.source.has_positions_of(wanted.source):
+        # Their members are of no use to anybody.
+        known = replace(known, beside={}, histories={})
+    return replace(known, source=wanted.source).with_histories(begun)
 
 
 def begin_anew(state: str, record: StateRecord | None, wanted: StateRequest) -> StateRecord:
     """Accept a request as `accept_state` does, with histories that all begin anew."""
     accepted = accept_state(state, record, wanted)
     anew = {entity: wanted.begin(entity, None) for entity in wanted.layouts}
-    return replace(accepted, histories={**accepted.histories, **anew})
+    return accepted.with_histories(anew)
 
 
 def _report(state: str, before: StateRecord, wanted: StateRequest) -> None:
@@ -167,24 +183,25 @@ def _report(state: str, before: StateRecord, wanted: StateRequest) -> None:
 def _refuse_other(state: str, known: StateSource, wanted: StateRequest) -> None:
     """Raise ConfigurationError if a state has another topic, number of partitions or group."""
     own = wanted.source
-    if known.topic_id == own.topic_id and known.partitions != own.partitions:
-        why = "its partitions changed, and with them the keys in each partition"
-        remedy = f"restore a topic of {known.partitions}"
-    elif known.topic_id != own.topic_id and known.topic != own.topic:
-        why, remedy = "another topic", f"set kafka.input_topic to {known.topic}"
-    elif known.topic_id != own.topic_id and not wanted.accept_topic:
-        why = "the topic was created again"
-        remedy = f"set kafka.accept_topic: {own.topic_id} to read it from its beginning"
-    elif known.group not in (own.group, wanted.accept_group):
+    of_both = f"store.state: {state} holds histories of {known}, the input is {own}"
+    if known.topic_id == own.topic_id and known.partitions != own.partitions and not wanted.moves:
+        raise ConfigurationError(
+            f"{of_both}: its partitions changed, and with them the keys in each partition; stop "
+            "all workers and run fraud-worker features fill --from-topic"
+        )
+    if known.topic_id != own.topic_id and known.topic != own.topic:
+        raise ConfigurationError(
+            f"{of_both}: another topic; {ANEW}, or set kafka.input_topic to {known.topic}"
+        )
+    if known.topic_id != own.topic_id and not wanted.accept_topic:
+        raise ConfigurationError(
+            f"{of_both}: the topic was created again; {ANEW}, or set kafka.accept_topic: "
+            f"{own.topic_id} to read it from its beginning"
+        )
+    if known.group not in (own.group, wanted.accept_group):
         raise ConfigurationError(
             f"store.state: {state} holds histories of group {known.group}, kafka.group is "
             f"{own.group}: if two groups shared one state, each would delete members that the other needs; "
             f"{ANEW}, set kafka.group to {known.group}, or, when that group has stopped permanently, "
             f"store.accept_group: {known.group}"
         )
-    else:
-        return
-    raise ConfigurationError(
-        f"store.state: {state} holds histories of {known}, the input is {own}: {why}; {ANEW}, "
-        f"or {remedy}"
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
@@ -20,17 +21,25 @@ from schemas.batch import Records
 from worker.consume.topics import InputTopic
 from worker.fill.fill import Progress
 from worker.fill.source import LogSource
+from worker.histories.ahead import Ahead
 from worker.histories.alignment import Alignment, Wait
-from worker.histories.filling import Ahead, HistoryTarget, Restoring
+from worker.histories.filling import HistoryTarget, Restoring
 from worker.histories.interface import HistoryWrites
+from worker.histories.layouts import OldLayouts
 from worker.histories.location import StateLocation
-from worker.histories.marks import MarkedReads, Marks
+from worker.histories.marked_reads import MarkedReads
+from worker.histories.marks import Marks
+from worker.histories.neighbours import Neighbours
 from worker.histories.passed_ends import PassedEnds
+from worker.histories.state import SEEN_EVERY_S
 from worker.labels import LabelFeed
 from worker.process import metrics
 from worker.process.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
+
+_AHEAD_RECORDS = 2_000
+"""Records of a step ahead of scoring: in between, events that need not wait are scored."""
 
 
 class StoredHistories:
@@ -64,7 +73,10 @@ class StoredHistories:
         self._alignment = Alignment(plan, source.bounds)
         self._passed = PassedEnds(plan, source.bounds)
         self._source = source
-        self._ahead = Ahead(source)
+        self._ahead = Ahead(source, _AHEAD_RECORDS)
+        self._neighbours = Neighbours(source)
+        self._old = OldLayouts(store)
+        self._tidied = -math.inf
         self._fills = fills
         self._labels = labels
         self._written = threading.Event()
@@ -83,18 +95,21 @@ class StoredHistories:
     def namespace(self) -> Namespace:
         return self._location.namespace
 
-    def restore(self, log: LogState) -> Generator[Progress, None, LogState]:
+    def restore(self, log: LogState) -> Generator[Progress | None, None, LogState]:
         self._refuse_new(log.offsets)
         self._ahead.close()
+        self._neighbours.close()
         self._alignment.forget()
         # Until marks are those of the present record: with the histories the store may have lost
         # it, also after it was read here, and another worker has written a new one.
         while True:
             self.open(self._topic)
             self._target.read_marks()
-            if not self._target.marks.missing(log.offsets):
-                return self._target.marks.reaching(log)
-            if self._fills:
+            if not self._lacks(log):
+                others = self._neighbours.restore(self._target, log.offsets, fills=self._fills)
+                if not (yield from others):
+                    return self._target.marks.reaching(log)
+            elif self._fills:
                 restoring = Restoring(self._target, self._source, log)
                 yield from restoring.run()
                 log = restoring.state
@@ -135,10 +150,27 @@ class StoredHistories:
         for partition in partitions:
             self._ahead.apply(self._target, partition, log)
 
+    def unattended(self, waits: Mapping[int, Wait], log: LogState) -> Sequence[int]:
+        return self._neighbours.unattended(self._target, log.offsets, waits)
+
+    def tidy(self) -> None:
+        if self._source.clock() >= self._tidied + SEEN_EVERY_S:
+            # The record shows that this worker still has its histories.
+            self._find(self._topic)
+            self._old.look(self._location.namespace, int(time.time()))
+            self._tidied = self._source.clock()
+        self._old.step()
+
+    def apply_others(self, partitions: Collection[int], log: LogState) -> None:
+        self.require(log)
+        self._neighbours.apply(self._target, partitions)
+        self._target.read_marks()
+
     def close(self) -> None:
         if self._labels is not None:
             self._labels.close()
         self._ahead.close()
+        self._neighbours.close()
 
     def announce(
         self, writes: Writes, before: LogState, after: LogState, ends: Mapping[int, int]
@@ -171,9 +203,14 @@ class StoredHistories:
         if max(partitions, default=0) >= count:
             raise ConfigurationError(
                 f"kafka.input_topic: partition {max(partitions)} is new, store.state {state} is of "
-                f"{count} partitions: keys are now in other partitions than their histories; name "
-                "another store.state, whose histories are filled from the topic"
+                f"{count} partitions: keys are now in other partitions than their histories; stop "
+                "all workers and run fraud-worker features fill --from-topic"
             )
+
+    def _lacks(self, log: LogState) -> bool:
+        """True if histories of assigned partitions have to be filled, or to begin."""
+        marks = self._target.marks
+        return bool(marks.missing(log.offsets) or (self._fills and marks.of_unknown_reach(log)))
 
     def _begin(self, offsets: Mapping[int, int]) -> None:
         begun = self._target.marks.missing(offsets)

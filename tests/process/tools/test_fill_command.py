@@ -221,6 +221,11 @@ def test_the_end_is_given_or_refused(run: Run) -> None:
     assert (done.code, "--until: 'soon' is not a time" in done.err) == (2, True)
 
 
+def test_files_and_the_topic_are_filled_from_one_at_a_time(run: Run) -> None:
+    done = run([row(0)], "--from-topic")
+    assert (done.code, "--events: give event files, or --from-topic" in done.err) == (2, True)
+
+
 def test_a_gap_before_the_topic_is_reported(run: Run) -> None:
     done = run(map(row, range(8)), begins=2000)
     assert "windows miss the events between" in done.err

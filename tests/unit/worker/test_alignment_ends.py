@@ -12,8 +12,8 @@ from features.history.marks import MARK
 from features.history.watermarks import LogState
 from features.windows.plan import WindowPlan
 from features.windows.window import Across
+from worker.histories.ahead import Ahead
 from worker.histories.alignment import Alignment, Wait
-from worker.histories.filling import Ahead
 
 DELAY, LATENESS = 100, 10
 FAR = 10_000
@@ -91,16 +91,21 @@ def test_a_partition_that_is_applied_to_its_end_is_not_read_again() -> None:
 
     def begin(*_: object) -> Any:
         read.append(1)
-        return SimpleNamespace(step=lambda: SimpleNamespace(done=True), close=lambda: None)
+        return SimpleNamespace(
+            step=lambda: SimpleNamespace(done=True),
+            close=lambda: None,
+            log_state=LogState({0: (9,)}),
+            applied={0: 51},
+        )
 
-    shared = SimpleNamespace(is_own=False)
-    mark = SimpleNamespace(histories=[shared], of=lambda _: marks(50)[0])
+    mark = SimpleNamespace(shared=["terminal"], of=lambda _: marks(50)[0])
     rules = SimpleNamespace(watermark_support=3)
     target = SimpleNamespace(marks=mark, plan=SimpleNamespace(rules=rules), namespace=None)
     source = SimpleNamespace(bounds=Ends(51), begin=begin)
-    ahead, state = Ahead(cast("Any", source)), LogState(offsets={0: 10})
-    ahead.apply(cast("Any", target), 0, state)
+    ahead, state = Ahead(cast("Any", source), 9), LogState(offsets={0: 10})
+    behind = ahead.apply(cast("Any", target), 0, state)
+    assert behind == LogState({0: (9,)}, offsets={0: 51})
     assert len(read) == 1
     source.bounds = Ends(50)
-    ahead.apply(cast("Any", target), 0, state)
+    assert ahead.apply(cast("Any", target), 0, state) == state
     assert len(read) == 1

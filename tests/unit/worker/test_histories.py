@@ -56,7 +56,7 @@ NAMESPACE = Namespace("cards", "fraud", "id-1", 3, bytes(KEY_BYTES))
 RECORD = record_key("cards", "fraud")
 TOPIC = InputTopic("payments", "id-1", 3, 604_800_000)
 COMPACTION = Compaction(b"h:2", b"long prefix", b"kept")
-NO_SOURCE: Any = SimpleNamespace(bounds=None)
+NO_SOURCE: Any = SimpleNamespace(bounds=None, clock=lambda: 0.0)
 NO_EVENTS = Records("payments", [], [], *np.empty((3, 0), np.int64)), np.empty(0, np.int64)
 PLAN = WindowPlan(
     [Window("n", Aggregate.COUNT, "card", DAY, 0, None, None, True, Across.OWN, 0.0, frozenset())],
@@ -230,7 +230,9 @@ def test_partitions_that_came_later_are_refused() -> None:
     histories = histories_on(MemoryStore())
     restore(histories, log_at({}))
     restore(histories, log_at({0: 0, 2: 0}))
-    with pytest.raises(ConfigurationError, match=r"partition 3 is new.*fraud is of 3.*another"):
+    with pytest.raises(
+        ConfigurationError, match=r"partition 3 is new.*fraud is of 3.*--from-topic"
+    ):
         restore(histories, log_at({1: 0, 3: 0}))
 
 
@@ -398,7 +400,8 @@ def test_a_new_state_is_claimed_for_the_topic_and_found_again_from_the_store_alo
     assert claimed(store, wanted()) == namespace
     (value,) = store.read([RECORD])
     record = json.loads(value or b"")
-    assert record.pop("histories")["card"]["layout"] == "layout-1"
+    (begun,) = record.pop("histories")["card"]
+    assert begun["layout"] == "layout-1"
     assert record == {
         "topic": "payments",
         "topic_id": "id-1",
@@ -437,6 +440,22 @@ def test_labels_that_come_before_any_worker_have_the_key_of_the_state() -> None:
     namespace = claimed(store, wanted())
     assert namespace.label_prefix("card") == labels.label_prefix("card")
     assert label_namespace(store, "cards", "fraud").key == namespace.key == labels.key
+
+
+def test_more_partitions_are_refused_unless_histories_are_filled_from_all_of_them() -> None:
+    store, more = MemoryStore(), InputTopic("payments", "id-1", 4, None)
+    namespace = claimed(store, wanted())
+    with pytest.raises(
+        ConfigurationError, match=r"partitions changed.* features fill --from-topic"
+    ):
+        claimed(store, wanted(more))
+    assert find_namespace(store, "cards", "fraud") == namespace
+    moved = claimed(store, wanted(more, moves=True))
+    assert (moved.partitions, moved.key) == (4, namespace.key)
+    assert moved.generations != namespace.generations
+    assert claimed(store, wanted(more)) == moved
+    with pytest.raises(ConfigurationError, match="another topic"):
+        claimed(store, wanted(InputTopic("others", "id-2", 4, None), moves=True))
 
 
 def test_states_and_feature_sets_are_apart() -> None:
@@ -479,9 +498,8 @@ def test_accept_topic_allows_no_other_name_or_partitions(
     [
         (InputTopic("others", "id-9", 3, None), "another topic", "kafka.input_topic to payments"),
         (InputTopic("payments", "id-9", 3, None), "created again", "kafka.accept_topic: id-9"),
-        (InputTopic("payments", "id-1", 4, None), "partitions changed", "restore a topic of 3"),
     ],
-    ids=["another", "anew", "more partitions"],
+    ids=["another", "anew"],
 )
 def test_a_state_of_another_log_is_refused_with_both_remedies(
     topic: InputTopic, why: str, remedy: str
@@ -589,18 +607,21 @@ def test_histories_that_keep_other_values_begin_anew_and_the_others_stay(
     assert claimed(store, wanted(layouts=layouts)) == namespace
 
 
-def test_histories_that_begin_anew_are_logged_and_never_come_back(
+def test_workers_with_other_windows_keep_their_histories_side_by_side(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     store = MemoryStore()
-    first = claimed(store, wanted())
+    old, new = wanted(), wanted(layouts={"card": "layout-2"})
+    first = claimed(store, old)
     assert "histories_begin_anew" not in capsys.readouterr().out
-    namespace = claimed(store, wanted(layouts={"card": "layout-2"}))
+    second = claimed(store, new)
     assert "histories_begin_anew" in capsys.readouterr().out
-    # And back again: what was written meanwhile is missing from those of before.
-    again = claimed(store, wanted())
-    prefixes = {of.history_prefix("card", "layout-1") for of in (first, namespace, again)}
-    assert len(prefixes) == 3
+    assert second.generations != first.generations
+    # Each claims its own again, whenever partitions move.
+    for _ in range(2):
+        assert claimed(store, old) == first
+        assert claimed(store, new) == second
+    assert "histories_begin_anew" not in capsys.readouterr().out
 
 
 def test_an_entity_without_windows_for_a_while_keeps_its_place() -> None:

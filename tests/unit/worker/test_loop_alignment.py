@@ -105,6 +105,30 @@ def test_a_partition_that_waits_long_is_applied_ahead_while_others_are_scored() 
     assert bench.consumer.checkpoints == {0: 2, 1: 6}
 
 
+def test_partitions_of_others_that_an_event_waits_for_are_applied() -> None:
+    bench = LoopHarness({0: 4}, 2)
+    bench.process.then.extend([lambda: None, waiting((0, 2))])
+    bench.histories.others = {1}
+    bench.histories.waiting.extend([dict, dict])
+    bench.run()
+    applied = bench.journal.index("apply others [1]")
+    # The micro-batch in flight is committed before.
+    assert applied > bench.journal.index("deliver {0: 2}")
+    assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
+
+
+def test_partitions_of_others_are_applied_also_while_no_event_waits() -> None:
+    bench = LoopHarness({0: 4}, 2)
+    bench.histories.others = {1}
+    bench.process.then.extend([lambda: None, lambda: bench.clock.sleep(1.0)])
+    bench.consumer.when_idle = lambda: (
+        bench.loop.stop() if not bench.histories.others else bench.clock.sleep(1.0)
+    )
+    bench.run()
+    assert bench.journal.count("apply others [1]") == 1
+    assert bench.answered == ["0/0", "0/1", "0/2", "0/3"]
+
+
 def test_a_loss_that_is_noticed_ahead_of_scoring_restores_the_histories() -> None:
     bench = LoopHarness({0: 2}, 2)
     bench.process.then.append(waiting((0, 0)))

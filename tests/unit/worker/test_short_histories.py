@@ -69,6 +69,27 @@ def test_shorter_windows_are_no_change_and_longer_ones_after_them_are() -> None:
     assert claimed(store, wanted(20, 1000)).generations != first.generations
 
 
+def test_workers_with_longer_and_shorter_windows_keep_histories_side_by_side() -> None:
+    store = MemoryStore()
+    shorter = claimed(store, wanted())
+    longer = claimed(store, wanted(20))
+    # Those of the longer windows would serve both; but a worker removes what it needs no more.
+    assert claimed(store, wanted()) == shorter
+    assert claimed(store, wanted(20)) == longer
+
+
+def test_a_record_tells_to_the_hour_when_a_worker_had_its_histories() -> None:
+    store = MemoryStore()
+
+    def seen(at: int) -> int:
+        claimed(store, wanted(at=at))
+        record = read_record(store, "cards", "fraud")
+        assert record is not None
+        return record.histories["card"].seen
+
+    assert [seen(at) for at in (10_000, 13_599, 13_600)] == [10_000, 10_000, 13_600]
+
+
 def test_keys_that_may_have_expired_make_histories_begin_anew() -> None:
     store = MemoryStore()
     first = claimed(store, wanted(9, expire_ms=8 * DAY // 1000))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tools.cli.check import check_features
 from tools.cli.features.build import build
+from tools.cli.features.drop import drop_layout
 from tools.cli.features.explain import explain
 from tools.cli.features.fill import fill
 from tools.cli.features.load import load, load_labels
@@ -27,3 +28,4 @@ app.command("fill")(fill)
 app.command("build")(build)
 app.command("explain")(explain)
 app.command("state")(state)
+app.command("drop-layout")(drop_layout)

@@ -54,8 +54,16 @@ class _Read:
 
 def fill(
     *,
-    events: Annotated[list[Path], EVENTS],
+    events: Annotated[list[Path] | None, EVENTS] = None,
     more_events: MoreEvents = None,
+    from_topic: Annotated[
+        bool,
+        typer.Option(
+            "--from-topic",
+            help="Fill from the input topic in place of files, after its number of partitions has "
+            "changed, or to have new histories filled before workers start.",
+        ),
+    ] = False,
     until: Annotated[
         str | None,
         typer.Option(
@@ -77,12 +85,14 @@ def fill(
     sort: SortOption = False,
     pipeline: PipelineOption = HERE,
 ) -> None:
-    """Fill the histories in the online store with events of files, before the worker's first start.
+    """Fill the histories in the online store, before workers start.
 
-    The worker fills histories from its input topic by itself. Events from before
-    the topic began come from files: without them, windows are short at first and
-    events are flagged history_short. Rows that no window reaches back to are
-    skipped. A row that is in the topic as well counts once.
+    The worker fills histories from its input topic by itself, except after the
+    number of partitions has changed: then stop all workers and give --from-topic.
+    Events from before the topic began come from files (--events): without them,
+    windows are short at first and events are flagged history_short. Rows that no
+    window reaches back to are skipped. A row that is in the topic as well counts
+    once.
 
     The histories begin anew, and a worker takes them over when it starts: a
     running one goes on with the old ones until then. So the command may be
@@ -92,6 +102,15 @@ def fill(
     from features.tables import EventTableReader, SortedEvents
 
     started = time.perf_counter()
+    if from_topic == bool(events):
+        raise _configuration_error("--events: give event files, or --from-topic without any")
+    if from_topic:
+        if until or record_time or sort:
+            raise _configuration_error(
+                "--from-topic: leave out --until, --record-time and --sort, which are about files"
+            )
+        _from_topic(pipeline, labels, started)
+        return
     begin = None if until is None else _time(until)
     with stored_features(pipeline) as stored:
         _require_windows(stored, pipeline)
@@ -99,7 +118,7 @@ def fill(
         topic = _describe(stored)
         begin = _first_event(stored) if begin is None else begin
         reader = EventTableReader(
-            stored.feature_set, [*events, *(more_events or [])], record_time=record_time
+            stored.feature_set, [*(events or []), *(more_events or [])], record_time=record_time
         )
         if labels is not None:
             read_labels(stored, labels)
@@ -118,6 +137,41 @@ def fill(
         "seconds": round(time.perf_counter() - started, 3),
     }
     print(json.dumps(summary))
+
+
+def _from_topic(pipeline: Path, labels: Path | None, started: float) -> None:
+    """Fill from the input topic, and print the result."""
+    from tools.progress import progress
+    from tools.topic_fill import fill_from_topic
+    from tools.topics.topic_log import brokers_answer
+    from worker.kafka import captured_errors
+
+    with stored_features(pipeline) as stored:
+        settings, feature_set, store = stored
+        _require_windows(stored, pipeline)
+        store.require_no_eviction()
+        topic = _describe(stored)
+        if labels is not None:
+            read_labels(stored, labels)
+        with (
+            progress("filling") as advance,
+            captured_errors() as lines,
+            brokers_answer(settings.kafka, lines),
+        ):
+            filled = fill_from_topic(settings, feature_set, store, topic, advance)
+    summary: dict[str, Any] = {
+        "partitions": topic.partitions,
+        "filled": filled.events,
+        "offsets": {str(p): offset for p, offset in sorted(filled.state.offsets.items())},
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    print(json.dumps(summary))
+
+
+def _configuration_error(message: str) -> Exception:
+    from base.errors import ConfigurationError
+
+    return ConfigurationError(message)
 
 
 def _fill(
