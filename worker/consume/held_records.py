@@ -1,4 +1,4 @@
-"""Records of partitions whose next event waits: kept in memory, so that nothing is fetched again."""
+"""Records of partitions whose next event waits, kept in memory instead of being fetched again."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class HeldRecords:
         return self.waiting | {partition for partition, some in self._chunks.items() if some}
 
     def hold(self, offsets: Mapping[int, int], records: Records) -> None:
-        """Keep a micro-batch's records from these offsets on, before those that are kept already."""
+        """Keep a micro-batch's records from these offsets on, before those that were kept."""
         for partition, offset in offsets.items():
             chosen = (records.partitions == partition) & (records.offsets >= offset)
             self._put(partition, records.take(np.flatnonzero(chosen)), front=True)

@@ -200,7 +200,7 @@ class Poller(GroupMember):
                 return
 
     def hold(self, offsets: Mapping[int, int], records: Records) -> None:
-        """Keep the records of a micro-batch from these offsets on, until `release` or a rewind."""
+        """Keep a micro-batch's records from these offsets on, until `release` or a rewind."""
         self._held.hold(offsets, records)
         self._held.note_ends(self._ends.go_back(offsets))
 
@@ -209,7 +209,7 @@ class Poller(GroupMember):
         self._held.release(partitions)
 
     def _fetch_what_can_be_kept(self) -> None:
-        """Pause partitions of which no more records can be kept, and resume those that were full."""
+        """Pause partitions of which no more can be kept, and resume those that were full."""
         full, before = self._held.full(), self._full
         self._consumer.pause([TopicPartition(self.topic, p) for p in sorted(full - before)])
         self._consumer.resume([TopicPartition(self.topic, p) for p in sorted(before - full)])

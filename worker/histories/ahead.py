@@ -12,6 +12,9 @@ from worker.fill.ranges import FillRange
 from worker.fill.source import LogSource
 from worker.histories.filling import HistoryTarget
 
+_IDLE_S = 5.0
+"""Time without a step after which an unfinished fill ends: its consumer would fetch what comes."""
+
 
 class Ahead:
     """Fill of shared histories with records that nobody has scored.
@@ -28,6 +31,7 @@ class Ahead:
         self._source = source
         self._records = records
         self._fills: dict[int, Fill] = {}
+        self._stepped: dict[int, float] = {}
 
     def apply(self, target: HistoryTarget, partition: int, state: LogState) -> LogState | None:
         """Apply the next records of a partition that are not applied yet.
@@ -51,6 +55,7 @@ class Ahead:
         if fill is None:
             return state
         self._fills[partition] = fill
+        self._stepped[partition] = self._source.clock()
         if not fill.step().done:
             return None
         self.close(partition)
@@ -67,6 +72,12 @@ class Ahead:
             fill = self._fills.pop(partition, None)
             if fill is not None:
                 fill.close()
+
+    def close_idle(self) -> None:
+        """End the fills that have made no step for some seconds."""
+        since = self._source.clock() - _IDLE_S
+        if idle := [p for p in self._fills if self._stepped[p] < since]:
+            self.close(*idle)
 
     def _begin(self, target: HistoryTarget, partition: int, state: LogState) -> Fill | None:
         """Begin a fill; None if the partition is applied to its end."""

@@ -154,6 +154,7 @@ class StoredHistories:
         return self._neighbours.unattended(self._target, log.offsets, waits)
 
     def tidy(self) -> None:
+        self._ahead.close_idle()
         if self._source.clock() >= self._tidied + SEEN_EVERY_S:
             # The record shows that this worker still has its histories.
             self._find(self._topic)

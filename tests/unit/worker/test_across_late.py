@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -208,7 +209,11 @@ class Worker:
     def __init__(
         self, features: FeatureSet, store: MemoryStore, brokers: Brokers, partition: int
     ) -> None:
-        source = cast("LogSource", SimpleNamespace(bounds=brokers.bounds))
+        ticks = count(step=1000)
+        log_source = SimpleNamespace(
+            bounds=brokers.bounds, clock=lambda: next(ticks), checkpoints=lambda _: LogState()
+        )
+        source = cast("LogSource", log_source)
         self._features, self._partition, self._brokers = features, partition, brokers
         self.histories = StoredHistories(
             store,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,6 +14,7 @@ from features.history.marks import MARK
 from features.history.watermarks import LogState
 from features.windows.plan import WindowPlan
 from features.windows.window import Across
+from tests.support.fakes import Clock
 from worker.histories.ahead import Ahead
 from worker.histories.alignment import Alignment, Wait
 
@@ -86,26 +89,69 @@ def test_an_event_waits_for_all_records_that_came_before_its_poll() -> None:
     assert waits(own, marks(0, 50), FAR, 7)
 
 
-def test_a_partition_that_is_applied_to_its_end_is_not_read_again() -> None:
-    read: list[int] = []
+class Fills:
+    """Source of fills that take some steps each.
 
-    def begin(*_: object) -> Any:
-        read.append(1)
+    Attributes:
+        clock: Clock of the source.
+        begun: Number of fills so far.
+        open: Number of fills that are not closed.
+    """
+
+    def __init__(self, end: int, steps: int) -> None:
+        self.clock = Clock()
+        self.bounds = Ends(end)
+        self.begun = self.open = 0
+        self._steps = steps
+
+    def begin(self, *_: object) -> Any:
+        self.begun += 1
+        self.open += 1
+        left = iter(range(self._steps))
+
+        def close() -> None:
+            self.open -= 1
+
         return SimpleNamespace(
-            step=lambda: SimpleNamespace(done=True),
-            close=lambda: None,
+            step=lambda: SimpleNamespace(done=next(left) == self._steps - 1),
+            close=close,
             log_state=LogState({0: (9,)}),
             applied={0: 51},
         )
 
+
+def ahead_of(source: Fills) -> tuple[Ahead, Callable[[], LogState | None]]:
+    """Fills ahead, and a step for the only partition, whose mark is at 50."""
     mark = SimpleNamespace(shared=["terminal"], of=lambda _: marks(50)[0])
     rules = SimpleNamespace(watermark_support=3)
-    target = SimpleNamespace(marks=mark, plan=SimpleNamespace(rules=rules), namespace=None)
-    source = SimpleNamespace(bounds=Ends(51), begin=begin)
-    ahead, state = Ahead(cast("Any", source), 9), LogState(offsets={0: 10})
-    behind = ahead.apply(cast("Any", target), 0, state)
-    assert behind == LogState({0: (9,)}, offsets={0: 51})
-    assert len(read) == 1
+    target: Any = SimpleNamespace(marks=mark, plan=SimpleNamespace(rules=rules), namespace=None)
+    ahead = Ahead(cast("Any", source), 9)
+    return ahead, partial(ahead.apply, target, 0, STATE)
+
+
+STATE = LogState(offsets={0: 10})
+
+
+def test_a_partition_that_is_applied_to_its_end_is_not_read_again() -> None:
+    source = Fills(51, 1)
+    _, apply = ahead_of(source)
+    assert apply() == LogState({0: (9,)}, offsets={0: 51})
+    assert (source.begun, source.open) == (1, 0)
     source.bounds = Ends(50)
-    assert ahead.apply(cast("Any", target), 0, state) == state
-    assert len(read) == 1
+    assert apply() == STATE
+    assert source.begun == 1
+
+
+def test_a_fill_that_makes_no_steps_ends() -> None:
+    source = Fills(51, 3)
+    ahead, apply = ahead_of(source)
+    apply()
+    source.clock.sleep(4)
+    ahead.close_idle()
+    assert source.open == 1
+    apply()
+    source.clock.sleep(6)
+    ahead.close_idle()
+    assert (source.begun, source.open) == (1, 0)
+    apply()
+    assert (source.begun, source.open) == (2, 1)
