@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import structlog
 
+from base.errors import ConfigurationError
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore
+from features.windows.window import Across
 from worker.consume.topics import InputTopic
 from worker.histories.state import StateRequest, claim, source_of
 from worker.settings import WorkerSettings
@@ -61,7 +63,14 @@ def claim_location(
 def state_request(
     settings: WorkerSettings, feature_set: FeatureSet, topic: InputTopic
 ) -> StateRequest:
-    """Make the request of a worker with these settings; arguments are those of `claim_location`."""
+    """Make the request of a worker with these settings.
+
+    Arguments are those of `claim_location`.
+
+    Raises:
+        ConfigurationError: A window cannot be computed over several partitions.
+    """
+    _require_delays(feature_set, topic)
     return StateRequest(
         source_of(topic, settings.kafka.group),
         feature_set.histories.layouts,
@@ -74,6 +83,21 @@ def state_request(
         frozenset(() if settings.kafka.labels_topic else feature_set.labelled_entities),
         int(time.time()),
     )
+
+
+def _require_delays(feature_set: FeatureSet, topic: InputTopic) -> None:
+    """Refuse aligned windows that end at their event: others would have to be read up to it."""
+    without = [
+        window.name
+        for window in feature_set.histories.windows
+        if window.across is Across.ALIGNED and not window.delay
+    ]
+    if topic.partitions > 1 and without:
+        raise ConfigurationError(
+            f"features.yaml: {', '.join(without)}: {topic.name} has {topic.partitions} partitions, "
+            "and the events of this entity are in all of them; add a delay, or across: "
+            "best_effort, or name the field that keys the records as events.partition_key"
+        )
 
 
 def expiry_ms(

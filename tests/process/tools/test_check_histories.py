@@ -61,6 +61,15 @@ def begun(folder: Path, store: MemoryStore) -> WorkerSettings:
     return settings
 
 
+def test_a_window_over_several_partitions_needs_a_delay(tmp_path: Path) -> None:
+    live = {"name": "NB_LIVE", "window": "count", "by": "card", "over": "7d"}
+    folder = windowed_pipeline(tmp_path / "pipeline", live)
+    settings, feature_set = load_settings(folder), load_feature_set(folder / "features.yaml")
+    state_request(settings, feature_set, TOPIC)
+    with pytest.raises(ConfigurationError, match=r"NB_LIVE: in has 2 partitions, .* add a delay"):
+        state_request(settings, feature_set, replace(TOPIC, partitions=2))
+
+
 def judged(folder: Path, topic: InputTopic) -> dict[str, Finding]:
     feature_set = load_feature_set(folder / "features.yaml")
     return {finding.check: finding for finding in judge_windows(feature_set, topic)}
