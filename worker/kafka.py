@@ -80,8 +80,8 @@ def make_consumer(
         {
             "queued.max.messages.kbytes": 65536,
             "fetch.wait.max.ms": 100,
-            # What is fetched of a partition that is held back is fetched again. By default that is
-            # up to 100,000 records, and not before a second has passed (measured).
+            # What is fetched of a partition that is paused is fetched again. By default that is up to
+            # 100,000 records, and not before a second has passed (measured).
             "queued.min.messages": 20_000,
             "fetch.queue.backoff.ms": 10,
             "socket.nagle.disable": True,

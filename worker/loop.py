@@ -11,6 +11,7 @@ micro-batch. This loop drops a micro-batch if the assignment epoch has changed s
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -131,7 +132,7 @@ class Loop:
         self._sleep = waits.sleep
         self._in_flight: InFlightBatch | None = None
         # The last committed micro-batch, until the metrics have it.
-        self._unobserved: tuple[Polled, Processed] | None = None
+        self._unobserved: tuple[Polled, Processed, float] | None = None
         # State of the log behind the last micro-batch that was handed to the delivery; the stages
         # need it for the next one.
         self._log_state = LogState()
@@ -142,6 +143,7 @@ class Loop:
         )
         self._served_at = clock()
         self._looked_at = self._tended_at = clock()
+        self._reviewed_at = -math.inf
         self._producers_are_suspect = False
         self._aligner = Aligner(poller, delivery.histories, health, waits.align_wait_s, clock)
         self._restorer = Restorer(poller, delivery.histories, health, lambda: self._stopping, clock)
@@ -215,7 +217,7 @@ class Loop:
         # With a commit in flight, take only the records that are there: its outcome comes next.
         timeout_s = _IDLE_POLL_S if self._in_flight is None else 0
         if self._aligner.waits:
-            self._look(self._review_waits)
+            self._review_when_due()
             timeout_s = min(timeout_s, _REVIEW_S)
         if self._clock() - self._tended_at >= _LOOK_EVERY_S:
             self._tended_at = self._clock()
@@ -260,6 +262,12 @@ class Loop:
         return self._in_flight is not None and (
             len(self._in_flight.polled.records) < self._bound.overlap_from
         )
+
+    def _review_when_due(self) -> None:
+        """Review waits, a trip to the store; polls end at each record of a partition that waits."""
+        if self._clock() - self._reviewed_at >= _REVIEW_S:
+            self._reviewed_at = self._clock()
+            self._look(self._review_waits)
 
     def _review_waits(self) -> None:
         self._aligner.review()
@@ -421,7 +429,7 @@ class Loop:
         processed = batch.answers.final()
         self._event_time_monitor.observe(processed.records.partitions, processed.ahead)
         self._observe()
-        self._unobserved = batch.polled, processed
+        self._unobserved = batch.polled, processed, time.time()
 
     def _observe(self) -> None:
         """Record the last committed micro-batch in the metrics.
@@ -443,6 +451,7 @@ class Loop:
         assignment until it is polled, and may answer nothing else (measured: `committed` timed out
         until the worker was killed).
         """
+        self._observe()
         try:
             self._poller.rewind()
         except KafkaException as error:

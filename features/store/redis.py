@@ -252,9 +252,11 @@ class RedisStore:
         with self._connection() as connection:
             # All at once: each part would be a call to the system.
             connection.send_packed_command([b"".join(parts)])
-            answers = receive(connection, [*of_values, *of_rows, *of_marks], self._room)
-        # Room is made by copying: answers are seldom much longer than the last ones.
-        self._room = max(LEAST_ROOM, len(answers.data) * 5 // 4)
+            room = self._room if of_values else LEAST_ROOM
+            answers = receive(connection, [*of_values, *of_rows, *of_marks], room)
+        if of_values:
+            # Room is made by copying: answers are seldom much longer than the last ones.
+            self._room = max(LEAST_ROOM, len(answers.data) * 5 // 4)
         values, rows = sum(of_values), sum(of_rows)
         read = values_of(answers[:values]), rows_of(answers[values:], hashes)
         if not marks:

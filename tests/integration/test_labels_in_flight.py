@@ -87,6 +87,7 @@ def test_labels_that_come_while_workers_score_are_counted_also_after_a_flush(
         "suspect": 0,
         "lost": 0,
         "duplicated": 0,
+        "across_late": 0,
     }, shown
     table = pq.read_table(rig.folder / "table.parquet", columns=["TERMINAL_ID_RISK_30DAY_WINDOW"])
     assert (table["TERMINAL_ID_RISK_30DAY_WINDOW"].to_numpy() > 0).sum() > 1_000

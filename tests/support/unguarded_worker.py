@@ -120,6 +120,8 @@ def _read_marks_first(
     hashes: Sequence[Hashes] = (),
     marks: Sequence[bytes] = (),
 ) -> ReadResult:
+    if not keys:
+        return _read_slowly(store, keys, hashes, marks)
     before = _read_slowly(store, [], [], marks)
     time.sleep(_LONG_PAUSE_S)
     read = _read_slowly(store, keys, hashes)

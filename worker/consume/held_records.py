@@ -9,8 +9,10 @@ import numpy as np
 
 from schemas.batch import Records
 
-MOST_BYTES = 16 * 2**20
-"""Size of the values of a partition's kept records from which on no more are fetched."""
+MOST_BYTES = 64 * 2**20
+"""Memory of all kept records from which on none are fetched of the partitions with most of them."""
+_CHUNK_BYTES, _RECORD_BYTES = 1_000, 250
+"""Memory of a chunk and of a record, besides keys, values and headers."""
 
 
 class HeldRecords:
@@ -20,79 +22,72 @@ class HeldRecords:
     times as slow (measured: 12,000 in place of 38,000 events/s).
 
     Attributes:
-        waiting: Partitions whose next event waits.
+        full: Partitions of which no more records should be fetched.
     """
 
     def __init__(self) -> None:
         self._chunks: dict[int, deque[Records]] = defaultdict(deque)
         self._bytes: dict[int, int] = defaultdict(int)
-        self._ends: dict[int, int] = {}
-        self.waiting: set[int] = set()
+        self._waiting: set[int] = set()
+        self.full: set[int] = set()
 
     @property
     def partitions(self) -> set[int]:
-        """Partitions that have kept records or wait: what is polled of them comes behind."""
-        return self.waiting | {partition for partition, some in self._chunks.items() if some}
+        """Partitions with kept records: they were polled further than they are processed."""
+        return {partition for partition, chunks in self._chunks.items() if chunks}
+
+    @property
+    def has_ready(self) -> bool:
+        """True if there are kept records of a partition that does not wait."""
+        return bool(self.partitions - self._waiting)
 
     def hold(self, offsets: Mapping[int, int], records: Records) -> None:
         """Keep a micro-batch's records from these offsets on, before those that were kept."""
         for partition, offset in offsets.items():
             chosen = (records.partitions == partition) & (records.offsets >= offset)
             self._put(partition, records.take(np.flatnonzero(chosen)), front=True)
-        self.waiting |= offsets.keys()
+        self._waiting |= offsets.keys()
 
-    def keep(self, records: Records) -> Records:
-        """Keep the records whose partition has kept ones or waits; return the others."""
-        held = self.partitions
-        if not held:
-            return records
-        for partition in held:
-            self._put(partition, records.take(np.flatnonzero(records.partitions == partition)))
-        return records.take(np.flatnonzero(~np.isin(records.partitions, [*held])))
+    def exchange(self, records: Records, most: int) -> Records:
+        """Put records behind those that are kept, and take the next ones.
 
-    def take(self, most: int) -> list[Records]:
-        """Take up to ``most`` records of partitions that do not wait, equally many of each.
+        Partitions that do not wait give equally many: those that are scored at the same pace seldom
+        wait for each other.
 
-        Partitions that are scored at the same pace seldom wait for each other.
+        Args:
+            records: Records that were just polled.
+            most: Maximum number of records to take.
+
+        Returns:
+            The next records; ``records`` themselves if nothing is kept and nothing waits.
         """
-        ready = sorted(self.partitions - self.waiting)
-        taken = []
+        if not (self._waiting or self.partitions):
+            return records
+        for partition in np.unique(records.partitions).tolist():
+            self._put(partition, records.take(np.flatnonzero(records.partitions == partition)))
+        ready, taken = sorted(self.partitions - self._waiting), list[Records]()
         for number, partition in enumerate(ready):
-            share = most // (len(ready) - number)
-            taken += (some := self._take(partition, share))
+            # Rounded up: else one of few records would never be that of the first partition.
+            some = self._take(partition, -(-most // (len(ready) - number)))
             most -= sum(map(len, some))
-        return taken
-
-    def note_ends(self, ends: Mapping[int, int]) -> None:
-        """Note the ends of partitions behind their kept records, until these are taken."""
-        self._ends |= ends
-
-    def take_ends(self) -> dict[int, int]:
-        """Take the noted ends of partitions that have no kept records and do not wait."""
-        held = self.partitions
-        ready = {partition: end for partition, end in self._ends.items() if partition not in held}
-        for partition in ready:
-            del self._ends[partition]
-        return ready
-
-    def full(self) -> set[int]:
-        """Partitions of which no more records can be kept."""
-        return {partition for partition, size in self._bytes.items() if size >= MOST_BYTES}
+            taken += some
+        self._judge_full()
+        return records.take(np.arange(0)).behind(taken)
 
     def release(self, partitions: Iterable[int]) -> None:
         """Let partitions be taken from their first kept record on."""
-        self.waiting.difference_update(partitions)
+        self._waiting.difference_update(partitions)
 
     def clear(self) -> None:
         """Forget everything."""
         self._chunks.clear()
         self._bytes.clear()
-        self._ends.clear()
-        self.waiting.clear()
+        self._waiting.clear()
+        self.full = set()
 
     def _put(self, partition: int, records: Records, *, front: bool = False) -> None:
         if len(records):
-            self._bytes[partition] += _size(records)
+            self._bytes[partition] += _memory(records)
             chunks = self._chunks[partition]
             chunks.appendleft(records) if front else chunks.append(records)
 
@@ -100,15 +95,29 @@ class HeldRecords:
         chunks, taken = self._chunks[partition], []
         while chunks and most > 0:
             chunk = chunks.popleft()
+            self._bytes[partition] -= _memory(chunk)
             if len(chunk) > most:
                 rows = np.arange(len(chunk))
-                chunks.appendleft(chunk.take(rows[most:]))
+                self._put(partition, chunk.take(rows[most:]), front=True)
                 chunk = chunk.take(rows[:most])
             taken.append(chunk)
             most -= len(chunk)
-            self._bytes[partition] -= _size(chunk)
         return taken
 
+    def _judge_full(self) -> None:
+        """A partition is full at its share of the memory, until it has half of that."""
+        share = MOST_BYTES / max(1, len(self.partitions))
+        self.full = {
+            partition
+            for partition in self.partitions
+            if self._bytes[partition] >= (share / 2 if partition in self.full else share)
+        }
 
-def _size(records: Records) -> int:
-    return sum(len(value or b"") for value in records.values)
+
+def _memory(records: Records) -> int:
+    """Estimated memory of records, in bytes."""
+    texts = sum(len(text or b"") for some in (records.keys, records.values) for text in some)
+    headers = sum(
+        len(name) + len(value or b"") for one in records.headers or () for name, value in one or ()
+    )
+    return _CHUNK_BYTES + _RECORD_BYTES * len(records) + texts + headers

@@ -7,7 +7,7 @@ that deletes them would look like a loss of records.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 # Time between two commits of the same partition's end that go without records.
 _APART_S = 5.0
@@ -36,29 +36,33 @@ class PartitionEnds:
         self._uncommitted.clear()
         self._held.clear()
 
-    def go_back(self, offsets: Mapping[int, int]) -> dict[int, int]:
-        """Go back in partitions to these offsets; return their ends that were reached."""
+    def go_back(self, offsets: Mapping[int, int]) -> None:
+        """Go back in partitions to these offsets: records from there on are kept."""
         self._next |= offsets
         self._uncommitted.difference_update(offsets)
-        return {p: self._ends.pop(p) for p in offsets if p in self._ends}
 
-    def reach(self, ends: Mapping[int, int]) -> None:
+    def reach(self, ends: Mapping[int, int], held: Collection[int] = ()) -> None:
         """Record the ends to which partitions were read.
 
         Only the consumer's end-of-partition events are reliable: its position may stem from an
         earlier assignment.
+
+        Args:
+            ends: End of each partition that was reached.
+            held: Partitions with kept records before their ends.
         """
         for partition, end in ends.items():
-            self._ends[partition] = end
-            if end > self._next.get(partition, end):
+            self._ends[partition] = max(end, self._ends.get(partition, end))
+            if partition not in held and end > self._next.get(partition, end):
                 self._next[partition] = end
                 self._uncommitted.add(partition)
 
-    def behind(self, last: Mapping[int, int]) -> dict[int, int]:
+    def behind(self, last: Mapping[int, int], held: Collection[int] = ()) -> dict[int, int]:
         """Advance past records that were just read.
 
         Args:
             last: Offset of the last record of each partition.
+            held: Partitions with kept records behind these.
 
         Returns:
             Offset to commit for each partition: its end where that was reached behind the record,
@@ -66,7 +70,8 @@ class PartitionEnds:
         """
         self._uncommitted.difference_update(last)
         for partition, offset in last.items():
-            self._next[partition] = max(offset + 1, self._ends.get(partition, 0))
+            end = 0 if partition in held else self._ends.get(partition, 0)
+            self._next[partition] = max(offset + 1, end)
         return {partition: self._next[partition] for partition in last}
 
     def due(self, now: float) -> dict[int, int]:

@@ -67,7 +67,7 @@ class Poller(GroupMember):
         self._stalled = StalledPartitions()
         self._paused: list[TopicPartition] = []
         self._held = HeldRecords()
-        # Partitions that wait and have as many records as may be kept.
+        # Partitions that are paused, as many of their records are kept.
         self._full: set[int] = set()
         self.log_state = LogState()
 
@@ -107,41 +107,38 @@ class Poller(GroupMember):
         self._topics.require_same_input()
         epoch = self.epoch
         self._stalled.begin_poll(self._clock())
-        # The client is asked at each poll, as its callbacks say which partitions move.
-        kept = self._held.take(max(1, max_events - 1))
-        most = max_events - sum(map(len, kept))
-        messages = self._consumer.consume(1, 0 if kept else timeout_s)
-        if messages and most > 1:
-            messages += self._consumer.consume(most - 1, 0)
+        messages = self._consumer.consume(1, 0 if self._held.has_ready else timeout_s)
+        if messages and max_events > 1:
+            messages += self._consumer.consume(max_events - 1, 0)
         at = self._clock()
-        self._stalled.end_poll(at, took_all=len(messages) < most)
+        self._stalled.end_poll(at, took_all=len(messages) < max_events)
         # Taken here, on the polling thread, right after the records. A fresh object at the time of
         # the commit would let a member that lost its partitions commit for the new generation.
         group_metadata = self._consumer.consumer_group_metadata()
         # A member that the group has just expelled has the metadata of one that never joined. With
         # it the brokers accept offsets of any partition unchecked (measured: Kafka 4.3).
-        messages = self._read(messages)
+        messages, ends = self._read(messages)
         if self.epoch != epoch or group_metadata == self._outside_the_group:
-            self.rewind_needed |= bool(messages or kept)
+            self.rewind_needed |= bool(messages)
             return None
         if self.rewind_needed:
             return None
         records = records_of(self.topic, messages)
         self._stalled.heard_from({*records.partitions.tolist()})
-        records = self._held.keep(records)
-        self._ends.reach(self._held.take_ends())
+        records = self._held.exchange(records, max_events)
         self._fetch_what_can_be_kept()
-        if kept:
-            records = records.behind(kept)
+        held = self._held.partitions
+        self._ends.reach(ends, held)
         # Offsets rise within a partition, so the last one of each is its highest.
         last = dict(zip(records.partitions.tolist(), records.offsets.tolist(), strict=True))
-        offsets = self._ends.behind(last) if last else self._ends.due(at)
+        offsets = self._ends.behind(last, held) if last else self._ends.due(at)
         return Polled(records, offsets, group_metadata, epoch, at) if offsets else None
 
     def serve(self) -> None:
         """Keep the membership alive while reading is paused."""
-        if self._read(self._consumer.consume(1, 0.1)):
-            self.rewind_needed = True
+        messages, ends = self._read(self._consumer.consume(1, 0.1))
+        self._ends.reach(ends, self._held.partitions)
+        self.rewind_needed |= bool(messages)
 
     def rewind(self) -> None:
         """Seek every assigned partition to its checkpoint, or to its start.
@@ -202,18 +199,19 @@ class Poller(GroupMember):
     def hold(self, offsets: Mapping[int, int], records: Records) -> None:
         """Keep a micro-batch's records from these offsets on, until `release` or a rewind."""
         self._held.hold(offsets, records)
-        self._held.note_ends(self._ends.go_back(offsets))
+        self._ends.go_back(offsets)
 
     def release(self, partitions: Iterable[int]) -> None:
-        """Poll partitions on from where `hold` went back to."""
+        """Poll partitions on from the first record that `hold` kept."""
         self._held.release(partitions)
 
     def _fetch_what_can_be_kept(self) -> None:
         """Pause partitions of which no more can be kept, and resume those that were full."""
-        full, before = self._held.full(), self._full
-        self._consumer.pause([TopicPartition(self.topic, p) for p in sorted(full - before)])
-        self._consumer.resume([TopicPartition(self.topic, p) for p in sorted(before - full)])
-        self._full = full
+        full, before = self._held.full, self._full
+        if full != before:
+            self._consumer.pause([TopicPartition(self.topic, p) for p in sorted(full - before)])
+            self._consumer.resume([TopicPartition(self.topic, p) for p in sorted(before - full)])
+            self._full = full
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """Offset of the first record of a partition, and its end behind committed records.
@@ -283,8 +281,8 @@ class Poller(GroupMember):
                 meaning="no event of these partitions counts as late until event time has caught up",
             )
 
-    def _read(self, messages: list[Message]) -> list[Message]:
-        """The records among the messages; notes the ends of partitions, and errors.
+    def _read(self, messages: list[Message]) -> tuple[list[Message], dict[int, int]]:
+        """The records among the messages, and the ends of partitions; notes errors.
 
         Raises:
             DeliveryFatalError: The topic cannot be read.
@@ -293,17 +291,12 @@ class Poller(GroupMember):
             (message, error) for message in messages if (error := message.error()) is not None
         ]
         if not events:
-            return messages
+            return messages, {}
         ends: dict[int, int] = {}
         for message, error in events:
             if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - confluent_kafka has no public name for it
                 ends[cast("int", message.partition())] = cast("int", message.offset())
             else:
                 self._note_error(error)
-        behind = {
-            partition: ends.pop(partition) for partition in ends.keys() & self._held.partitions
-        }
-        self._held.note_ends(behind)
-        self._ends.reach(ends)
-        self._stalled.heard_from({*ends, *behind})
-        return [message for message in messages if message.error() is None]
+        self._stalled.heard_from(ends)
+        return [message for message in messages if message.error() is None], ends

@@ -7,7 +7,6 @@ captures the group metadata, `worker.loop` compares the assignment epoch, and
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 
@@ -128,8 +127,8 @@ class Delivery:
         self._checkpoint.deliver(outbox)
 
 
-def observe_committed_batch(polled: Polled, processed: Processed) -> None:
-    """Record a committed micro-batch in the metrics."""
+def observe_committed_batch(polled: Polled, processed: Processed, at: float) -> None:
+    """Record a micro-batch in the metrics that was committed ``at`` this Unix time in seconds."""
     metrics.batches.labels("committed").inc()
     if not len(polled.records):
         return
@@ -149,4 +148,4 @@ def observe_committed_batch(polled: Polled, processed: Processed) -> None:
         metrics.stage_seconds.labels(stage).observe(seconds)
     oldest = float(np.min(polled.records.timestamps)) / 1000
     if oldest > 0:
-        metrics.record_age_seconds.observe(max(0.0, time.time() - oldest))
+        metrics.record_age_seconds.observe(max(0.0, at - oldest))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from confluent_kafka import KafkaException
 
 from features.history.watermarks import UNKNOWN, LogState, PassedEnd
 from features.windows.plan import WindowPlan
+
+_APART_S = 1.0
+"""Time between two questions about a partition: one that is idle lies behind all others."""
 
 
 class PassedEnds:
@@ -20,16 +24,24 @@ class PassedEnds:
     Args:
         plan: Windows that read the histories.
         bounds: Asks the brokers for the begin of a partition and its end; raises KafkaException.
+        clock: Returns monotonic seconds.
 
     Attributes:
         ends: The ends.
     """
 
-    def __init__(self, plan: WindowPlan, bounds: Callable[[int], tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        plan: WindowPlan,
+        bounds: Callable[[int], tuple[int, int]],
+        clock: Callable[[], float],
+    ) -> None:
         self._rules = plan.rules
         self._delay = plan.aligned_delay
         self._bounds = bounds
-        self._asked: dict[int, int] = {}
+        self._clock = clock
+        # By partition, the watermark of others and the time of the last question.
+        self._asked: dict[int, tuple[int, float]] = {}
         self.ends: dict[int, PassedEnd] = {}
 
     def look(self, log: LogState, scored: Mapping[int, int]) -> None:
@@ -42,19 +54,21 @@ class PassedEnds:
         if self._delay is None or not scored:
             return
         watermarks = log.watermarks(self._rules.watermark_support)
+        now = self._clock()
         first, *others = sorted(scored, key=scored.__getitem__, reverse=True)
         for partition, offset in log.offsets.items():
             if partition != first:
                 passed = scored[first]
             else:
                 passed = scored[others[0]] if others else UNKNOWN
-            if passed <= self._asked.get(partition, UNKNOWN):
+            asked, asked_at = self._asked.get(partition, (UNKNOWN, -math.inf))
+            if passed <= asked or now < asked_at + _APART_S:
                 continue
             # The earliest time of an event that is not late.
             earliest = watermarks.get(partition, UNKNOWN) - self._rules.allowed_lateness
             if partition in watermarks and earliest + self._delay > passed:
                 continue
-            self._asked[partition] = passed
+            self._asked[partition] = passed, now
             try:
                 _, end = self._bounds(partition)
             except KafkaException:

@@ -71,7 +71,7 @@ class StoredHistories:
         self._find = find
         self._watchdog = watchdog
         self._alignment = Alignment(plan, source.bounds)
-        self._passed = PassedEnds(plan, source.bounds)
+        self._passed = PassedEnds(plan, source.bounds, source.clock)
         self._source = source
         self._ahead = Ahead(source, _AHEAD_RECORDS)
         self._neighbours = Neighbours(source)

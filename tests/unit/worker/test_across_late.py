@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -28,7 +28,7 @@ from features.windows.position import late_across
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import Decoded, EventBatch, Kind, Records
 from tests.support.checkpoints import Guards
-from tests.support.fakes import kafka_error
+from tests.support.fakes import Clock, kafka_error
 from tests.support.making import T0, columns, feature_set, longs, strings
 from worker.consume.topics import InputTopic
 from worker.fill.source import LogSource
@@ -87,6 +87,12 @@ class Brokers:
         return 0, end
 
 
+def ticking() -> Callable[[], float]:
+    """A clock that goes on by minutes at each look."""
+    ticks = count(step=60)
+    return lambda: next(ticks)
+
+
 def log_at(offsets: Mapping[int, int], watermarks: Mapping[int, int]) -> LogState:
     return LogState({p: (time,) for p, time in watermarks.items()}, offsets=offsets)
 
@@ -96,7 +102,7 @@ def log_at(offsets: Mapping[int, int], watermarks: Mapping[int, int]) -> LogStat
 
 def test_an_end_is_asked_for_where_an_event_in_time_may_have_been_missed() -> None:
     brokers = Brokers([5, 6, 7])
-    passed = PassedEnds(PLAN, brokers.bounds)
+    passed = PassedEnds(PLAN, brokers.bounds, ticking())
     # The earliest event of partition 0 that is not late is at 98.
     log = log_at({0: 5}, {0: 100})
     passed.look(log, {0: 100, 1: 107, 2: 50})
@@ -112,14 +118,14 @@ def test_an_end_is_asked_for_where_an_event_in_time_may_have_been_missed() -> No
 
 def test_a_partition_without_a_watermark_may_get_events_of_any_time() -> None:
     brokers = Brokers([0, 6])
-    passed = PassedEnds(PLAN, brokers.bounds)
+    passed = PassedEnds(PLAN, brokers.bounds, ticking())
     passed.look(log_at({0: 0, 1: 6}, {1: 100}), {1: 100})
     assert passed.ends == {0: PassedEnd(0, 100)}
 
 
 def test_the_partition_that_is_furthest_is_compared_with_the_next() -> None:
     brokers = Brokers([5, 6, 7])
-    passed = PassedEnds(PLAN, brokers.bounds)
+    passed = PassedEnds(PLAN, brokers.bounds, ticking())
     passed.look(log_at({0: 5, 1: 6}, {0: 10, 1: 200}), {0: 10, 1: 200, 2: 50})
     assert passed.ends == {0: PassedEnd(5, 200)}
     passed.look(log_at({1: 6}, {}), {0: 10, 1: 300, 2: 50})
@@ -128,7 +134,7 @@ def test_the_partition_that_is_furthest_is_compared_with_the_next() -> None:
 
 def test_an_end_holds_until_the_events_behind_it_are_read() -> None:
     brokers = Brokers([5, 6])
-    passed = PassedEnds(PLAN, brokers.bounds)
+    passed = PassedEnds(PLAN, brokers.bounds, ticking())
     passed.look(log_at({0: 5}, {0: 10}), {0: 10, 1: 100})
     brokers.ends[0] = 9
     passed.look(log_at({0: 7}, {0: 20}), {0: 20, 1: 110})
@@ -139,7 +145,7 @@ def test_an_end_holds_until_the_events_behind_it_are_read() -> None:
 
 def test_brokers_that_do_not_answer_are_asked_once_until_others_go_on() -> None:
     brokers = Brokers([None, None])
-    passed = PassedEnds(PLAN, brokers.bounds)
+    passed = PassedEnds(PLAN, brokers.bounds, ticking())
     log = log_at({0: 0, 1: 0}, {})
     for _ in range(2):
         passed.look(log, {0: 100, 1: 99})
@@ -149,13 +155,22 @@ def test_brokers_that_do_not_answer_are_asked_once_until_others_go_on() -> None:
     assert passed.ends == {0: PassedEnd(0, 100), 1: PassedEnd(0, 101)}
 
 
+def test_an_idle_partition_is_asked_about_once_a_second() -> None:
+    brokers, clock = Brokers([0, 0]), Clock()
+    passed = PassedEnds(PLAN, brokers.bounds, clock)
+    for time in range(100, 150):
+        passed.look(log_at({0: 0}, {}), {1: time})
+        clock.sleep(0.1)
+    assert len(brokers.asked) == 5
+
+
 def test_without_aligned_windows_or_other_partitions_nothing_is_asked_for() -> None:
     brokers = Brokers([0, 0])
-    PassedEnds(plan_of(Across.BEST_EFFORT, DELAY), brokers.bounds).look(
+    PassedEnds(plan_of(Across.BEST_EFFORT, DELAY), brokers.bounds, ticking()).look(
         log_at({0: 0}, {}), {1: 100}
     )
-    PassedEnds(PLAN, brokers.bounds).look(log_at({0: 0}, {}), {})
-    PassedEnds(PLAN, brokers.bounds).look(log_at({0: 0}, {}), {0: 100})
+    PassedEnds(PLAN, brokers.bounds, ticking()).look(log_at({0: 0}, {}), {})
+    PassedEnds(PLAN, brokers.bounds, ticking()).look(log_at({0: 0}, {}), {0: 100})
     assert brokers.asked == []
 
 
@@ -209,9 +224,8 @@ class Worker:
     def __init__(
         self, features: FeatureSet, store: MemoryStore, brokers: Brokers, partition: int
     ) -> None:
-        ticks = count(step=1000)
         log_source = SimpleNamespace(
-            bounds=brokers.bounds, clock=lambda: next(ticks), checkpoints=lambda _: LogState()
+            bounds=brokers.bounds, clock=ticking(), checkpoints=lambda _: LogState()
         )
         source = cast("LogSource", log_source)
         self._features, self._partition, self._brokers = features, partition, brokers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from unittest import mock
 
 import numpy as np
@@ -53,14 +53,24 @@ def range_of(partition: int, begin: int, end: int) -> list[Place]:
     return [(partition, offset) for offset in range(begin, end)]
 
 
+NOTHING = records_at()
+
+
 def taken(held: HeldRecords, most: int) -> list[Place]:
-    return [place for records in held.take(most) for place in places_of(records)]
+    return places_of(held.exchange(NOTHING, most))
+
+
+def test_nothing_is_touched_while_nothing_waits() -> None:
+    records = records_at(*range_of(0, 0, 4))
+    assert HeldRecords().exchange(records, 2) is records
 
 
 def test_what_waits_is_kept_and_the_rest_goes_on() -> None:
     held = HeldRecords()
     held.hold({0: 2}, records_at(*range_of(0, 0, 4), *range_of(1, 0, 2)))
-    assert places_of(held.keep(records_at((0, 4), (1, 2), (0, 5), (2, 0)))) == [(1, 2), (2, 0)]
+    polled = records_at((0, 4), (1, 2), (0, 5), (2, 0))
+    assert places_of(held.exchange(polled, 10)) == [(1, 2), (2, 0)]
+    assert not held.has_ready
     assert taken(held, 10) == []
     held.release([0])
     assert taken(held, 10) == range_of(0, 2, 6)
@@ -71,47 +81,49 @@ def test_what_waits_again_comes_before_what_is_kept() -> None:
     held = HeldRecords()
     held.hold({0: 0}, records_at(*range_of(0, 0, 6)))
     held.release([0])
-    (first,) = held.take(4)
+    first = held.exchange(NOTHING, 4)
     held.hold({0: 2}, first)
     held.release([0])
     assert taken(held, 10) == range_of(0, 2, 6)
 
 
-def test_released_partitions_share_a_micro_batch() -> None:
+def test_partitions_share_a_micro_batch_with_those_that_were_held() -> None:
     held = HeldRecords()
-    held.hold(
-        dict.fromkeys(range(3), 0), records_at(*(p for n in range(3) for p in range_of(n, 0, 5)))
-    )
-    held.release([0, 2])
-    assert taken(held, 4) == [*range_of(0, 0, 2), *range_of(2, 0, 2)]
+    held.hold(dict.fromkeys(range(2), 0), records_at(*range_of(0, 0, 5), *range_of(1, 0, 5)))
+    held.release([0])
+    polled = records_at(*range_of(2, 0, 5))
+    assert places_of(held.exchange(polled, 4)) == [*range_of(0, 0, 2), *range_of(2, 0, 2)]
     assert taken(held, 10) == [*range_of(0, 2, 5), *range_of(2, 2, 5)]
 
 
-def test_ends_are_told_behind_the_last_kept_record() -> None:
+def test_one_record_at_a_time_is_of_each_partition_in_the_end() -> None:
     held = HeldRecords()
-    held.hold({0: 0}, records_at(*range_of(0, 0, 2)))
-    held.note_ends({0: 3})
-    held.release([0])
-    assert taken(held, 1) == [(0, 0)]
-    assert held.take_ends() == {}
-    assert taken(held, 1) == [(0, 1)]
-    assert held.take_ends() == {0: 3}
-    assert held.take_ends() == {}
+    held.hold({0: 0, 1: 0}, records_at((0, 0), (1, 0)))
+    held.release([0, 1])
+    assert [taken(held, 1) for _ in range(3)] == [[(0, 0)], [(1, 0)], []]
 
 
-def test_a_partition_is_full_until_its_records_are_taken() -> None:
+@pytest.mark.parametrize("value", [b"", b"x" * 400], ids=["empty", "long"])
+def test_the_partitions_with_most_records_are_full_until_half_of_them_are_taken(
+    value: bytes,
+) -> None:
     held = HeldRecords()
-    with mock.patch.object(held_records, "MOST_BYTES", 9):
-        held.hold({0: 0}, records_at(*range_of(0, 0, 2)))
-        assert held.full() == set()
-        held.keep(records_at((0, 2)))
-        assert held.full() == {0}
+    n = 100
+    offsets = np.arange(n)
+    one = Records("in", [None] * n, [value] * n, offsets.astype(np.int32) * 0, offsets, offsets)
+    other = Records("in", [None], [value], np.array([1], np.int32), offsets[:1], offsets[:1])
+    size = held_records._memory(one)
+    with mock.patch.object(held_records, "MOST_BYTES", 2 * size):
+        held.hold({0: 0, 1: 0}, one.behind([other]))
+        held.exchange(NOTHING, 1)
+        assert held.full == {0}
         held.release([0])
-        held.take(1)
-        assert held.full() == set()
-        held.keep(records_at((0, 3)))
-        held.clear()
-        assert held.full() == set()
+        held.exchange(NOTHING, 20)
+        assert held.full == {0}
+        held.exchange(NOTHING, 40)
+        assert held.full == set()
+    held.clear()
+    assert (held.partitions, held.full) == (set(), set())
 
 
 def refusing(bench: LoopHarness, partitions: set[int]) -> Callable[[], None]:
@@ -125,11 +137,12 @@ def refusing(bench: LoopHarness, partitions: set[int]) -> Callable[[], None]:
     return refuse
 
 
+MOST = st.integers(1, 3_000)
 COUNTS = st.fixed_dictionaries({p: st.integers(1, 12) for p in range(3)})
 WAITS = st.lists(st.sets(st.integers(0, 2)), max_size=12)
 
 
-@given(COUNTS, WAITS, st.integers(1, 5), st.integers(1, 40))
+@given(COUNTS, WAITS, st.integers(1, 5), MOST)
 def test_partitions_are_scored_in_order_without_gaps_however_they_wait(
     counts: dict[int, int], waits: list[set[int]], batch: int, most_bytes: int
 ) -> None:
@@ -148,13 +161,17 @@ def test_partitions_are_scored_in_order_without_gaps_however_they_wait(
     assert bench.consumer.paused == set()
 
 
-def test_a_micro_batch_has_no_more_events_than_asked_for() -> None:
-    held = HeldRecords()
-    held.hold({0: 0}, records_at(*range_of(0, 0, 5)))
-    held.release([0])
-    assert [len(taken(held, most)) for most in (1, 2, 9)] == [1, 2, 2]
+def test_an_end_that_comes_with_the_last_kept_record_is_committed() -> None:
+    """Behind the kept records come another one and control records, in the poll that ends them."""
+    bench = LoopHarness({0: 3}, 10)
+    bench.process.then.append(refusing(bench, {0}))
 
+    def more(waits: Mapping[int, Wait]) -> Mapping[int, Wait]:
+        bench.consumer.ends[0] = 4
+        bench.consumer.controls[0] = 2
+        return {}
 
-@pytest.mark.parametrize("most", [0, 1, 3])
-def test_nothing_is_taken_of_nothing(most: int) -> None:
-    assert HeldRecords().take(most) == []
+    bench.histories.waiting.append(more)
+    bench.run()
+    assert bench.answered == [f"0/{offset}" for offset in range(4)]
+    assert bench.consumer.checkpoints == {0: 6}
