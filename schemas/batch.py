@@ -121,6 +121,20 @@ class Records:
             else {},
         )
 
+    def __getitem__(self, some: slice) -> Self:
+        """Records at consecutive rows."""
+        begin, end, _ = some.indices(len(self))
+        return type(self)(
+            self.topic,
+            self.keys[begin:end],
+            self.values[begin:end],
+            self.partitions[begin:end],
+            self.offsets[begin:end],
+            self.timestamps[begin:end],
+            None if self.headers is None else self.headers[begin:end],
+            {row - begin: fault for row, fault in self.faults.items() if begin <= row < end},
+        )
+
     def behind(self, others: Sequence[Self]) -> Self:
         """The records of ``others``, which are of the same topic, and these behind them."""
         parts = [*others, self]
@@ -129,8 +143,8 @@ class Records:
         headers = chain.from_iterable(part.headers or repeat(None, len(part)) for part in parts)
         return type(self)(
             self.topic,
-            [key for part in parts for key in part.keys],
-            [value for part in parts for value in part.values],
+            [*chain.from_iterable(part.keys for part in parts)],
+            [*chain.from_iterable(part.values for part in parts)],
             np.concatenate([part.partitions for part in parts]),
             np.concatenate([part.offsets for part in parts]),
             np.concatenate([part.timestamps for part in parts]),

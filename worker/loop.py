@@ -430,6 +430,8 @@ class Loop:
         self._event_time_monitor.observe(processed.records.partitions, processed.ahead)
         self._observe()
         self._unobserved = batch.polled, processed, time.time()
+        # Its marks may release what waits.
+        self._reviewed_at = -math.inf
 
     def _observe(self) -> None:
         """Record the last committed micro-batch in the metrics.

@@ -63,8 +63,10 @@ class HeldRecords:
         """
         if not (self._waiting or self.partitions):
             return records
-        for partition in np.unique(records.partitions).tolist():
-            self._put(partition, records.take(np.flatnonzero(records.partitions == partition)))
+        polled = np.unique(records.partitions).tolist()
+        for partition in polled:
+            rows = np.flatnonzero(records.partitions == partition)
+            self._put(partition, records if len(polled) == 1 else records.take(rows))
         ready, taken = sorted(self.partitions - self._waiting), list[Records]()
         for number, partition in enumerate(ready):
             # Rounded up: else one of few records would never be that of the first partition.
@@ -72,7 +74,7 @@ class HeldRecords:
             most -= sum(map(len, some))
             taken += some
         self._judge_full()
-        return records.take(np.arange(0)).behind(taken)
+        return records[:0].behind(taken)
 
     def release(self, partitions: Iterable[int]) -> None:
         """Let partitions be taken from their first kept record on."""
@@ -97,9 +99,8 @@ class HeldRecords:
             chunk = chunks.popleft()
             self._bytes[partition] -= _memory(chunk)
             if len(chunk) > most:
-                rows = np.arange(len(chunk))
-                self._put(partition, chunk.take(rows[most:]), front=True)
-                chunk = chunk.take(rows[:most])
+                self._put(partition, chunk[most:], front=True)
+                chunk = chunk[:most]
             taken.append(chunk)
             most -= len(chunk)
         return taken
@@ -116,7 +117,7 @@ class HeldRecords:
 
 def _memory(records: Records) -> int:
     """Estimated memory of records, in bytes."""
-    texts = sum(len(text or b"") for some in (records.keys, records.values) for text in some)
+    texts = sum(sum(map(len, filter(None, some))) for some in (records.keys, records.values))
     headers = sum(
         len(name) + len(value or b"") for one in records.headers or () for name, value in one or ()
     )
