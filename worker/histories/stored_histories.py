@@ -100,15 +100,19 @@ class StoredHistories:
         self._ahead.close()
         self._neighbours.close()
         self._alignment.forget()
+        others = LogState()
         # Until marks are those of the present record: with the histories the store may have lost
         # it, also after it was read here, and another worker has written a new one.
         while True:
             self.open(self._topic)
             self._target.read_marks()
             if not self._lacks(log):
-                others = self._neighbours.restore(self._target, log.offsets, fills=self._fills)
-                if not (yield from others):
+                filled = yield from self._neighbours.restore(
+                    self._target, log, others, fills=self._fills
+                )
+                if filled is None:
                     return self._target.marks.reaching(log)
+                others = filled
             elif self._fills:
                 restoring = Restoring(self._target, self._source, log)
                 yield from restoring.run()
@@ -151,10 +155,11 @@ class StoredHistories:
             self._ahead.apply(self._target, partition, log)
 
     def unattended(self, waits: Mapping[int, Wait], log: LogState) -> Sequence[int]:
-        return self._neighbours.unattended(self._target, log.offsets, waits)
+        return self._neighbours.unattended(self._target, log, waits)
 
     def tidy(self) -> None:
         self._ahead.close_idle()
+        self._neighbours.close_idle()
         if self._source.clock() >= self._tidied + SEEN_EVERY_S:
             # The record shows that this worker still has its histories.
             self._find(self._topic)
