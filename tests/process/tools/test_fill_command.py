@@ -18,13 +18,14 @@ from features.history.watermarks import UNKNOWN
 from features.store.memory import MemoryStore
 from tests.support.event_files import lines
 from tests.support.payments import TIME_MS
+from tests.support.stored_state import find_namespace
 from tests.support.windowed import windowed_pipeline
 from tools.cli import commands
 from worker import app
 from worker.consume.topics import InputTopic
 from worker.histories.location import state_request
 from worker.histories.marks import Marks
-from worker.histories.record import find_namespace, read_record
+from worker.histories.record import read_record
 from worker.histories.state import claim
 from worker.settings import load_settings
 
@@ -81,12 +82,15 @@ def run(
     fill = sys.modules["tools.cli.features.fill"]
     monkeypatch.setattr(fill, "_describe", lambda _: TOPIC)
 
-    def run(rows: Iterable[dict[str, Any] | str], *options: str, begins: int | None = None) -> Done:
+    def run(
+        rows: Iterable[dict[str, Any] | str] | None, *options: str, begins: int | None = None
+    ) -> Done:
         assert isinstance(store, MemoryStore)
         begin = None if begins is None else 1000 * (TIME_MS + begins * _MINUTE_MS)
         monkeypatch.setattr(fill, "_first_event", lambda _: begin)
-        file = lines(tmp_path / "history.jsonl", rows)
-        arguments = ["features", "fill", "--pipeline", str(folder), "--events", str(file)]
+        arguments = ["features", "fill", "--pipeline", str(folder)]
+        if rows is not None:
+            arguments += ["--events", str(lines(tmp_path / "history.jsonl", rows))]
         monkeypatch.setattr(sys, "argv", ["fraud-worker", *arguments, *options])
         with pytest.raises(SystemExit) as ended:
             commands.main()
@@ -223,6 +227,8 @@ def test_the_end_is_given_or_refused(run: Run) -> None:
 
 def test_files_and_the_topic_are_filled_from_one_at_a_time(run: Run) -> None:
     done = run([row(0)], "--from-topic")
+    assert (done.code, "--events: give event files, or --from-topic" in done.err) == (2, True)
+    done = run(None, "--from-topic", "events.parquet")
     assert (done.code, "--events: give event files, or --from-topic" in done.err) == (2, True)
 
 
