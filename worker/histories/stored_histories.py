@@ -25,13 +25,12 @@ from worker.histories.ahead import Ahead
 from worker.histories.alignment import Alignment, Wait
 from worker.histories.filling import HistoryTarget, Restoring
 from worker.histories.interface import HistoryWrites
-from worker.histories.layouts import OldLayouts
 from worker.histories.location import StateLocation
 from worker.histories.marked_reads import MarkedReads
 from worker.histories.marks import Marks
 from worker.histories.neighbours import Neighbours
 from worker.histories.passed_ends import PassedEnds
-from worker.histories.state import SEEN_EVERY_S
+from worker.histories.state import SEEN_EVERY_S, note_seen
 from worker.labels import LabelFeed
 from worker.process import metrics
 from worker.process.watchdog import Watchdog
@@ -75,7 +74,6 @@ class StoredHistories:
         self._source = source
         self._ahead = Ahead(source, _AHEAD_RECORDS)
         self._neighbours = Neighbours(source)
-        self._old = OldLayouts(store)
         self._tidied = -math.inf
         self._fills = fills
         self._labels = labels
@@ -161,11 +159,8 @@ class StoredHistories:
         self._ahead.close_idle()
         self._neighbours.close_idle()
         if self._source.clock() >= self._tidied + SEEN_EVERY_S:
-            # The record shows that this worker still has its histories.
-            self._find(self._topic)
-            self._old.look(self._location.namespace, int(time.time()))
+            note_seen(self._store, self._location.namespace, self._plan.layouts, int(time.time()))
             self._tidied = self._source.clock()
-        self._old.step()
 
     def apply_others(self, partitions: Collection[int], log: LogState) -> None:
         self.require(log)
