@@ -6,10 +6,13 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest.mock import MagicMock
 
 import pytest
 
+from base.errors import HistoriesLostError
 from base.times import utc
 from features.definition import load_feature_set
 from features.history.layout import read_members
@@ -20,6 +23,7 @@ from tests.support.event_files import lines
 from tests.support.payments import TIME_MS
 from tests.support.stored_state import find_namespace
 from tests.support.windowed import windowed_pipeline
+from tools import topic_fill
 from tools.cli import commands
 from worker import app
 from worker.consume.topics import InputTopic
@@ -245,3 +249,17 @@ def test_files_without_members_let_histories_reach_nowhere(
 ) -> None:
     assert run(map(row, range(3)), begins=3).result["reaches_back_to"] is None
     assert reaches_back_to(folder, store) == NOT_BEGUN
+
+
+def test_a_store_that_loses_members_during_a_fill_from_the_topic_is_reported(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(*_: object) -> None:
+        raise HistoriesLostError("gone")
+
+    fake = MagicMock()
+    for name in ("make_consumer", "StartOffsets", "GroupCheckpoints", "event_decoder"):
+        monkeypatch.setattr(topic_fill, name, fake)
+    monkeypatch.setattr(topic_fill, "Restoring", lambda *_: SimpleNamespace(run=lose))
+    done = run(None, "--from-topic")
+    assert (done.code, "lost members during the fill; fill again" in done.err) == (1, True)
