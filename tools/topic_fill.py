@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
+from base.errors import DependencyUnavailableError, HistoriesLostError
 from features.definition import FeatureSet
 from features.history.watermarks import LogState
 from features.store.protocol import OnlineStore
@@ -71,7 +72,8 @@ def fill_from_topic(
 
     Raises:
         ConfigurationError: The state is another worker's.
-        DependencyUnavailableError: The store or the registry does not answer.
+        DependencyUnavailableError: The store or the registry does not answer, or the store has lost
+            members.
         KafkaException: The brokers do not answer.
     """
     kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
@@ -83,9 +85,14 @@ def fill_from_topic(
         source = LogSource(group, feature_set, decoder, make, timeout_s)
         fill = Restoring(new.target, source, group.at_starts())
         total = 0
-        for progress in fill.run():
-            left = sum(progress.remaining.values())
-            total = max(total, left)
-            advance(total - left, total)
+        try:
+            for progress in fill.run():
+                left = sum(progress.remaining.values())
+                total = max(total, left)
+                advance(total - left, total)
+        except HistoriesLostError:
+            raise DependencyUnavailableError(
+                "the store has lost members during the fill; fill again"
+            ) from None
     new.adopt()
     return fill

@@ -23,13 +23,13 @@ from tests.conftest import MakeTopic, SharedKafka
 from tests.support.healthy import edit
 from tests.support.image import image_path
 from tests.support.payments import TIME_MS, good_record
+from tests.support.stored_state import find_namespace
 from tests.support.windowed import NUMBER, windowed_pipeline
 from tests.support.worker_process import read_until, worker
 from tools.checks.examine import examine
 from tools.checks.finding import State
 from tools.embedded.topic_admin import committed_offsets, create_topics
 from worker.consume.offset_metadata import OffsetMetadata
-from worker.histories.record import find_namespace
 from worker.schema_sources import score_schema
 
 BOUND_S = 30

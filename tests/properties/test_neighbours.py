@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Generator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from base.errors import ConfigurationError, DependencyUnavailableError
 from features.history.marks import Mark
 from features.history.watermarks import UNKNOWN, LogState
 from tests.oracles.windows import Place
@@ -24,6 +26,7 @@ from worker.histories.marks import Marks
 from worker.histories.neighbours import PATIENCE_S, Neighbours
 
 OWN, OTHER = 0, 1
+OWN_LOG = LogState(offsets={OWN: 0})
 STEP = 5
 """Records of a step."""
 
@@ -31,16 +34,17 @@ STEP = 5
 class Bench:
     """Two partitions of a topic, of which workers read the first one; the second has ``log``."""
 
-    def __init__(self, count: int) -> None:
-        self.system = System((SECOND, SECOND, 1000, 3, None, False), 2)
+    def __init__(self, count: int, partitions: int = 2) -> None:
+        self.system = System((SECOND, SECOND, 1000, 3, None, False), partitions)
         self.log = [replace(event, partition=OTHER) for event in log_of(count, 0)]
         # One event is late: what it is depends on the events before it.
         self.log[-2] = replace(self.log[-2], time=self.log[0].time)
         self.clock = Clock()
         self.end = count
         self.checkpoint = LogState()
+        self.begins: list[int] = []
         self.target = self.make_target()
-        offsets = {OWN: 0, OTHER: 0}
+        offsets = dict.fromkeys(range(partitions), 0)
         self.target.store.write_marks(self.target.marks.begin(offsets, shared=True))
         self.target.read_marks()
 
@@ -56,6 +60,7 @@ class Bench:
     def begin(
         self, _: object, append: Any, ranges: Any, at: LogState, present: Any, __: int
     ) -> Fill:
+        self.begins += [part.begin for part in ranges.values()]
         histories = FilledHistories(
             self.system.feature_set,
             cast("Any", EventDecoder(self.log)),
@@ -65,6 +70,17 @@ class Bench:
         )
         reader = RangeReader(cast("Any", consumer_of(self.log, 0)), "in", ranges, 1.0)
         return Fill(histories, reader, at, records=STEP)
+
+    def state_at(self, offset: int) -> LogState:
+        """State of the log of the second partition at an offset."""
+        batch, _ = self.system.bind(self.log[:offset])
+        state = System((SECOND, SECOND, 1000, 3, None, False), 2).enrich(batch, LogState()).after
+        return replace(state, offsets={OTHER: offset})
+
+    def write_mark(self, mark: Mark) -> None:
+        """Move the mark of the second partition, as another worker does."""
+        marks = self.target.marks
+        self.target.store.write_marks([marks.write(one, OTHER, None, mark) for one in marks.shared])
 
     @property
     def applied(self) -> int:
@@ -85,19 +101,19 @@ class Worker:
     """Neighbours of one worker."""
 
     def __init__(self, bench: Bench) -> None:
-        source = SimpleNamespace(
+        self.source = SimpleNamespace(
             bounds=lambda _: (0, bench.end),
             begin=bench.begin,
             checkpoints=lambda *_: bench.checkpoint,
             clock=bench.clock,
         )
-        self.neighbours = Neighbours(cast("Any", source))
+        self.neighbours = Neighbours(cast("Any", self.source))
         self.target = bench.make_target()
 
-    def look(self) -> list[int]:
+    def look(self, own: LogState = OWN_LOG) -> list[int]:
         """Partitions to apply, by marks that are read now."""
         self.target.read_marks()
-        return self.neighbours.unattended(self.target, [OWN], {})
+        return self.neighbours.unattended(self.target, own, {})
 
     def turn(self) -> list[int]:
         """Look, and apply."""
@@ -113,6 +129,16 @@ def expected(bench: Bench) -> dict[bytes, dict[Place, bytes]]:
     store, _ = scored(other, bench.log, iter([3] * len(bench.log)))
     prefix = f":history:{SHARED}:".encode()
     return {key: members for key, members in store.held.items() if prefix in key}
+
+
+def result_of(steps: Generator[Any, None, Any]) -> Any:
+    """The value that a generator returns, after all its steps."""
+    for _ in range(99):
+        try:
+            next(steps)
+        except StopIteration as ended:
+            return ended.value
+    raise AssertionError("it does not end")
 
 
 def test_a_partition_whose_mark_stands_still_is_applied_to_its_end() -> None:
@@ -140,11 +166,7 @@ def test_a_partition_that_another_worker_applies_is_left_to_it() -> None:
     worker.look()
     bench.clock.sleep(PATIENCE_S)
     assert worker.turn() == [OTHER]
-    target = bench.make_target()
-    writes = [
-        target.marks.write(one, OTHER, None, Mark(0, 9, UNKNOWN)) for one in target.marks.shared
-    ]
-    target.store.write_marks(writes)
+    bench.write_mark(Mark(0, 9, UNKNOWN))
     assert worker.turn() == []
     bench.clock.sleep(PATIENCE_S)
     assert worker.look() == [OTHER]
@@ -180,9 +202,7 @@ def test_whether_an_event_is_late_follows_from_the_log_before_the_mark(known: in
     assert bench.applied == STEP
     # Another worker goes on in its place, and knows nothing of the first one.
     if known:
-        batch, _ = bench.system.bind(bench.log[:known])
-        state = System((SECOND, SECOND, 1000, 3, None, False), 2).enrich(batch, LogState()).after
-        bench.checkpoint = replace(state, offsets={OTHER: known})
+        bench.checkpoint = bench.state_at(known)
     second = bench.worker()
     second.look()
     bench.clock.sleep(PATIENCE_S)
@@ -200,16 +220,117 @@ def test_a_partition_without_a_mark_is_left_to_the_next_restoring() -> None:
     assert worker.look() == []
 
 
+@pytest.mark.parametrize("error", [ConfigurationError("later"), DependencyUnavailableError("away")])
+def test_trouble_with_a_partition_of_another_is_not_the_worker_s(error: Exception) -> None:
+    bench = Bench(12)
+    worker = bench.worker()
+    worker.look()
+
+    def fail(*_: object) -> Any:
+        raise error
+
+    begin, worker.source.begin = worker.source.begin, fail
+    bench.clock.sleep(PATIENCE_S)
+    assert worker.turn() == [OTHER]
+    assert worker.look() == []
+    worker.source.begin = begin
+    bench.clock.sleep(PATIENCE_S)
+    worker.turn()
+    assert bench.applied == STEP
+
+
+def test_a_worker_that_has_left_a_partition_goes_on_from_what_it_knows_of_the_log() -> None:
+    bench = Bench(23)
+    bench.write_mark(Mark(0, 9, UNKNOWN))
+    worker = bench.worker()
+    both = replace(bench.state_at(8), offsets={OWN: 0, OTHER: 8})
+    assert worker.look(both) == []
+    worker.look()
+    bench.clock.sleep(PATIENCE_S)
+    assert worker.turn() == [OTHER]
+    assert bench.begins == [8]
+    # Another worker goes on for some time, so that the first one knows less than the checkpoint.
+    bench.write_mark(Mark(0, 20, UNKNOWN))
+    bench.checkpoint = bench.state_at(18)
+    worker.look()
+    bench.clock.sleep(PATIENCE_S)
+    worker.turn()
+    assert bench.begins == [8, 18]
+    assert bench.applied == bench.end
+
+
+def test_those_that_a_worker_applies_in_turns_are_not_taken_for_left() -> None:
+    bench = Bench(12, partitions=8)
+    worker = bench.worker()
+    worker.look()
+    bench.clock.sleep(PATIENCE_S)
+    assert worker.look() == []
+    waits: Any = {OWN: SimpleNamespace(behind=OTHER)}
+    assert worker.neighbours.unattended(worker.target, OWN_LOG, waits) == [OTHER]
+    bench.clock.sleep(2 * 7 - PATIENCE_S)
+    assert worker.look() == [OTHER, 2]
+    # One that is begun comes first, then the others in turns.
+    worker.neighbours.apply(worker.target, [OTHER])
+    assert worker.look() == [OTHER, 2]
+    while bench.applied < bench.end:
+        worker.neighbours.apply(worker.target, [OTHER])
+    assert worker.look() == [2, 3]
+
+
 def test_restoring_waits_for_others_and_then_fills_what_nobody_fills() -> None:
     bench = Bench(12)
     bench.system.store.drop(bench.target.marks.keys)  # type: ignore[attr-defined]
-    batch, _ = bench.system.bind(bench.log)
-    state = System((SECOND, SECOND, 1000, 3, None, False), 2).enrich(batch, LogState()).after
-    bench.checkpoint = replace(state, offsets={OTHER: bench.end})
+    bench.checkpoint = bench.state_at(bench.end)
     worker = bench.worker()
-    steps = worker.neighbours.restore(worker.target, [OWN], fills=True)
+    steps = worker.neighbours.restore(worker.target, OWN_LOG, LogState(), fills=True)
     assert next(steps) is None
     bench.clock.sleep(PATIENCE_S)
     assert [one for one in steps if one is None] == []
     assert bench.applied == bench.end
     assert bench.members() == expected(bench)
+    # It goes on behind them, without patience and without what it has read.
+    bench.log += [replace(e, partition=OTHER) for e in log_of(2, 12)]
+    bench.end = 14
+    bench.begins.clear()
+    assert worker.turn() == [OTHER]
+    assert bench.begins == [12]
+    worker.turn()
+    assert bench.members() == expected(bench)
+
+
+@pytest.mark.parametrize("fills", [False, True])
+def test_restoring_ends_also_while_the_checkpoints_of_others_go_on(fills: bool) -> None:
+    bench = Bench(12)
+    bench.system.store.drop(bench.target.marks.keys)  # type: ignore[attr-defined]
+    bench.checkpoint = replace(bench.state_at(9), highest={})
+    worker = bench.worker()
+    steps = worker.neighbours.restore(worker.target, OWN_LOG, LogState(), fills=fills)
+    assert next(steps) is None
+    bench.clock.sleep(PATIENCE_S)
+    checkpoints = result_of(steps)
+    bench.checkpoint = replace(bench.state_at(10), highest={})
+    again = worker.neighbours.restore(worker.target, OWN_LOG, checkpoints, fills=fills)
+    assert result_of(again) is None
+
+
+@pytest.mark.parametrize("fills", [False, True])
+def test_restoring_does_not_set_back_what_others_have_filled_meanwhile(fills: bool) -> None:
+    bench = Bench(12)
+    bench.system.store.drop(bench.target.marks.keys)  # type: ignore[attr-defined]
+    worker = bench.worker()
+    answers = 0
+
+    def answer(*_: object) -> LogState:
+        # The first answer is about the checkpoints, the second about the time that is needed.
+        nonlocal answers
+        answers += 1
+        if answers == 1 + fills:
+            bench.write_mark(Mark(0, 12, 5, 5, 0))
+        return replace(bench.checkpoint, offsets={OTHER: 9})
+
+    worker.source.checkpoints = answer
+    worker.neighbours.unattended(worker.target, OWN_LOG, {})
+    bench.clock.sleep(PATIENCE_S)
+    for _ in worker.neighbours.restore(worker.target, OWN_LOG, LogState(), fills=fills):
+        bench.clock.sleep(PATIENCE_S)
+    assert bench.applied == 12

@@ -12,8 +12,8 @@ from worker.app import open_store
 from worker.consume.offset_metadata import log_state_of
 from worker.consume.start_offsets import Committed
 from worker.consume.topics import InputTopic
-from worker.histories.location import expiry_ms, state_request
-from worker.histories.record import StateRecord, find_namespace, read_record
+from worker.histories.location import expiry_ms, find_namespace, state_request
+from worker.histories.record import StateRecord, read_record
 from worker.histories.state import StateRequest, accept_state
 from worker.settings import WorkerSettings
 
@@ -140,7 +140,7 @@ def check_coverage(
         DependencyUnavailableError: The store does not answer.
     """
     with closing(open_store(settings)) as store:
-        namespace = find_namespace(store, feature_set.name, settings.state_name)
+        namespace = find_namespace(settings, feature_set, store)
     log = log_state_of({p: at.metadata for p, at in checkpoints.items() if at.offset is not None})
     if namespace is None or not log.highest:
         return [ok(COVERAGE, "no events yet")]

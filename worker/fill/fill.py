@@ -24,7 +24,8 @@ log = structlog.get_logger(__name__)
 
 STEP_RECORDS = 50_000
 """Maximum number of records of a step, which takes a fraction of a second."""
-_WAIT_S = 0.1
+WAIT_S = 0.1
+"""Longest wait of a step for records, in seconds."""
 _REPORT_EVERY_S = 5.0
 _SHORT_S = 0.5
 """Time up to which a fill is not logged, in seconds."""
@@ -115,7 +116,7 @@ class Fill:
         self._offsets = sum(reader.remaining().values())
         self._started = self._reported = clock()
 
-    def step(self, wait_s: float = _WAIT_S) -> Progress:
+    def step(self, wait_s: float = WAIT_S) -> Progress:
         """Apply the next records; wait for them up to ``wait_s`` seconds.
 
         After an error, the next step repeats what is not done.

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from features.history.marks import Mark
 from features.history.watermarks import UNKNOWN, LogState
-from worker.fill.fill import Fill
+from worker.fill.fill import WAIT_S, Fill
 from worker.fill.ranges import FillRange
 from worker.fill.source import LogSource
 from worker.histories.filling import HistoryTarget
@@ -33,16 +33,19 @@ class Ahead:
         self._fills: dict[int, Fill] = {}
         self._stepped: dict[int, float] = {}
 
-    def apply(self, target: HistoryTarget, partition: int, state: LogState) -> LogState | None:
+    def apply(
+        self, target: HistoryTarget, partition: int, state: LogState, wait_s: float = WAIT_S
+    ) -> LogState:
         """Apply the next records of a partition that are not applied yet.
 
         Args:
             target: Histories, whose marks were read.
             partition: The partition.
             state: State of the log at the next record to score, or at any offset before the mark.
+            wait_s: Longest wait for records, in seconds.
 
         Returns:
-            The state behind the last record; None if there are more.
+            The state behind the last record that was applied.
 
         Raises:
             DependencyUnavailableError: The store or the registry is away.
@@ -56,15 +59,13 @@ class Ahead:
             return state
         self._fills[partition] = fill
         self._stepped[partition] = self._source.clock()
-        if not fill.step().done:
-            return None
-        self.close(partition)
+        if fill.step(wait_s).done:
+            self.close(partition)
         return replace(fill.log_state, offsets={partition: fill.applied[partition]})
 
-    def position(self, partition: int) -> int | None:
-        """Offset up to which an unfinished fill has applied a partition; None without one."""
-        fill = self._fills.get(partition)
-        return None if fill is None else fill.applied[partition]
+    def is_filling(self, partition: int) -> bool:
+        """True if there is an unfinished fill of a partition."""
+        return partition in self._fills
 
     def close(self, *partitions: int) -> None:
         """End the fills of some partitions, or all; the marks say how far they have come."""

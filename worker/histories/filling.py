@@ -122,6 +122,8 @@ class Restoring:
             begin, state = found
             self._begins[partition] = min(begin, self._state.offsets[partition])
             states.append(state)
+        # Other workers may have filled them meanwhile: their marks must not be set back.
+        target.read_marks()
         present = self._present()
         begins = {p: begin for p, begin in self._begins.items() if p not in present}
         target.append((), self._steps(dict.fromkeys(begins), begins, LogState()))

@@ -129,7 +129,7 @@ class Histories(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Remove some of the histories that no worker has had for a day; called once a second.
+        """End idle fills, and note at times that the histories are in use; called once a second.
 
         Raises:
             DependencyUnavailableError: The store does not answer.

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
 from typing import NamedTuple
 
-import structlog
-
-from base.errors import ConfigurationError
 from features.history.namespace import Namespace, history_keys
 from features.store.protocol import OnlineStore
 from worker.histories.record import HistoryStart, StateRecord, change_record, or_new, read_record
 
-log = structlog.get_logger(__name__)
-
 KEEP_S = 24 * 3600
-"""Time after which histories go that no worker has had since, in seconds."""
+"""Time since a worker has had histories, in seconds, after which they may be removed."""
 
 
 class Place(NamedTuple):
@@ -45,7 +39,8 @@ def remove(
 ) -> Iterator[int]:
     """Remove histories in bounded steps, and yield the number of keys of each step.
 
-    They leave the record first, so that no worker begins with them.
+    Their entry leaves the record last, so that an interrupted removal can be repeated. Their marks
+    go first, and again behind the keys: a worker that takes them meanwhile fills them again.
 
     Args:
         store: Online store.
@@ -66,65 +61,21 @@ def remove(
             return known
         return known.without(place.entity, begun.mark)
 
-    if read_record(store, *names) is not None:
-        left = change_record(store, *names, without)
-        if place in recorded(left, *names):
-            return
-    for kind in ("marks", "history"):
-        prefix, cursor = history_keys(*names, kind) + f"{place}".encode(), 0
-        while True:
-            cursor, keys = store.scan(prefix, cursor)
-            store.remove(keys)
-            yield len(keys)
-            if not cursor:
-                break
-
-
-class OldLayouts:
-    """Removal of histories that no worker has had for a day.
-
-    Args:
-        store: Online store.
-    """
-
-    def __init__(self, store: OnlineStore) -> None:
-        self._store = store
-        self._steps: Iterator[int] = iter(())
-
-    def look(self, namespace: Namespace, now: int) -> None:
-        """Look for such histories in the record of the state.
-
-        Args:
-            namespace: Namespace of this worker's histories, which stay.
-            now: Time in seconds since 1970-01-01 UTC.
-        """
-        names = namespace.feature_set, namespace.state
-        record = read_record(self._store, *names)
-        if record is None:
-            return
-        old = [
-            place
-            for place, begun in recorded(record, *names).items()
-            if begun.mark != namespace.generations.get(place.entity)
-            and 0 < begun.seen <= now - KEEP_S
-        ]
-        if old:
-            log.info("removing_old_histories", state=namespace.state, histories=[*map(str, old)])
-            self._steps = chain.from_iterable(
-                remove(self._store, namespace, place, now - KEEP_S) for place in old
-            )
-
-    def step(self) -> None:
-        """Remove some keys.
-
-        Raises:
-            DependencyUnavailableError: The store does not answer.
-        """
-        try:
-            next(self._steps, None)
-        except ConfigurationError as error:
-            self._steps = iter(())
-            log.warning("old_histories_stay", reason=str(error))
+    record = read_record(store, *names)
+    if record is not None and place in recorded(without(record), *names):
+        return
+    marks = [history_keys(*names, "marks") + f"{place}".encode()]
+    store.remove(marks)
+    prefix, cursor = history_keys(*names) + f"{place}:".encode(), 0
+    while True:
+        cursor, keys = store.scan(prefix, cursor)
+        store.remove(keys)
+        yield len(keys)
+        if not cursor:
+            break
+    store.remove(marks)
+    if record is not None:
+        change_record(store, *names, without)
 
 
 def _of(namespace: Namespace, entity: str, begun: HistoryStart) -> Namespace:

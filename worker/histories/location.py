@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -13,6 +13,7 @@ from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore
 from features.windows.window import Across
 from worker.consume.topics import InputTopic
+from worker.histories.record import HistoryStart, StateRecord, read_record
 from worker.histories.state import StateRequest, claim, source_of
 from worker.settings import WorkerSettings
 
@@ -83,6 +84,36 @@ def state_request(
         frozenset(() if settings.kafka.labels_topic else feature_set.labelled_entities),
         int(time.time()),
     )
+
+
+def histories_in_use(
+    settings: WorkerSettings, feature_set: FeatureSet, record: StateRecord
+) -> dict[str, HistoryStart]:
+    """The histories in a record of a state that workers with these settings use, by entity."""
+    source = record.source
+    if source is None:
+        return {}
+    topic = InputTopic(source.topic, source.topic_id, source.partitions, None)
+    request = state_request(settings, feature_set, topic)
+    used = {entity: request.of(record, entity) for entity in request.layouts}
+    return {entity: begun for entity, begun in used.items() if begun is not None}
+
+
+def find_namespace(
+    settings: WorkerSettings, feature_set: FeatureSet, store: OnlineStore
+) -> Namespace | None:
+    """Namespace of the histories that workers with these settings use; None if there are none.
+
+    Raises:
+        DependencyUnavailableError: The store does not answer.
+        ConfigurationError: The record of the state is damaged.
+    """
+    names = feature_set.name, settings.state_name
+    record = read_record(store, *names)
+    used = {} if record is None else histories_in_use(settings, feature_set, record)
+    if record is None or not used:
+        return None
+    return replace(record, histories=used).namespace(*names)
 
 
 def _require_delays(feature_set: FeatureSet, topic: InputTopic) -> None:

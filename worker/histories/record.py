@@ -167,21 +167,8 @@ class StateRecord:
         return Namespace(feature_set, state, topic_id, partitions, self.key, generations)
 
 
-def find_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespace | None:
-    """Namespace of a state's histories in the store; None if no worker has begun any.
-
-    Raises:
-        DependencyUnavailableError: The store does not answer.
-        ConfigurationError: The record of the state is damaged.
-    """
-    record = read_record(store, feature_set, state)
-    if record is None or record.source is None:
-        return None
-    return record.namespace(feature_set, state)
-
-
 def label_namespace(store: OnlineStore, feature_set: str, state: str) -> Namespace:
-    """Namespace of a state's labels in the store; errors are those of `find_namespace`.
+    """Namespace of a state's labels in the store; errors are those of `read_record`.
 
     Labels may be loaded before any worker runs: the record of the state is made where there is
     none.
@@ -194,7 +181,7 @@ def note_labelled(
 ) -> None:
     """Record that labels have been loaded, for these entities and no others.
 
-    Errors are those of `find_namespace`.
+    Errors are those of `read_record`.
     """
     labelled = frozenset(entities)
     change_record(
@@ -203,7 +190,12 @@ def note_labelled(
 
 
 def read_record(store: OnlineStore, feature_set: str, state: str) -> StateRecord | None:
-    """Read the record of a state; None if there is none. Errors as of `find_namespace`."""
+    """Read the record of a state; None if there is none.
+
+    Raises:
+        DependencyUnavailableError: The store does not answer.
+        ConfigurationError: The record of the state is damaged.
+    """
     return _read(store, feature_set, state)[1]
 
 

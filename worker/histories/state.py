@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -19,6 +19,7 @@ from worker.histories.record import (
     StateSource,
     change_record,
     or_new,
+    read_record,
 )
 
 log = structlog.get_logger(__name__)
@@ -152,6 +153,33 @@ def accept_state(state: str, record: StateRecord | None, wanted: StateRequest) -
         # Their members are of no use to anybody.
         known = replace(known, beside={}, histories={})
     return replace(known, source=wanted.source).with_histories(begun)
+
+
+def note_seen(store: OnlineStore, namespace: Namespace, entities: Iterable[str], at: int) -> None:
+    """Record that a worker still has its histories. Errors are those of `read_record`.
+
+    Args:
+        store: Online store.
+        namespace: Namespace of the histories.
+        entities: Their entities.
+        at: Time in seconds since 1970-01-01 UTC.
+    """
+    names = namespace.feature_set, namespace.state
+    marks = {namespace.generations.get(entity) for entity in entities}
+
+    def noted(one: HistoryStart) -> HistoryStart:
+        is_due = one.mark in marks and at - one.seen >= SEEN_EVERY_S
+        return replace(one, seen=at) if is_due else one
+
+    def change(record: StateRecord | None) -> StateRecord:
+        known = or_new(record)
+        histories = {entity: noted(one) for entity, one in known.histories.items()}
+        beside = {entity: tuple(map(noted, others)) for entity, others in known.beside.items()}
+        return replace(known, histories=histories, beside=beside)
+
+    # A record that is lost is made by the next claim.
+    if read_record(store, *names) is not None:
+        change_record(store, *names, change)
 
 
 def begin_anew(state: str, record: StateRecord | None, wanted: StateRequest) -> StateRecord:

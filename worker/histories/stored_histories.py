@@ -25,13 +25,12 @@ from worker.histories.ahead import Ahead
 from worker.histories.alignment import Alignment, Wait
 from worker.histories.filling import HistoryTarget, Restoring
 from worker.histories.interface import HistoryWrites
-from worker.histories.layouts import OldLayouts
 from worker.histories.location import StateLocation
 from worker.histories.marked_reads import MarkedReads
 from worker.histories.marks import Marks
 from worker.histories.neighbours import Neighbours
 from worker.histories.passed_ends import PassedEnds
-from worker.histories.state import SEEN_EVERY_S
+from worker.histories.state import SEEN_EVERY_S, note_seen
 from worker.labels import LabelFeed
 from worker.process import metrics
 from worker.process.watchdog import Watchdog
@@ -75,7 +74,6 @@ class StoredHistories:
         self._source = source
         self._ahead = Ahead(source, _AHEAD_RECORDS)
         self._neighbours = Neighbours(source)
-        self._old = OldLayouts(store)
         self._tidied = -math.inf
         self._fills = fills
         self._labels = labels
@@ -100,15 +98,19 @@ class StoredHistories:
         self._ahead.close()
         self._neighbours.close()
         self._alignment.forget()
+        others = LogState()
         # Until marks are those of the present record: with the histories the store may have lost
         # it, also after it was read here, and another worker has written a new one.
         while True:
             self.open(self._topic)
             self._target.read_marks()
             if not self._lacks(log):
-                others = self._neighbours.restore(self._target, log.offsets, fills=self._fills)
-                if not (yield from others):
+                filled = yield from self._neighbours.restore(
+                    self._target, log, others, fills=self._fills
+                )
+                if filled is None:
                     return self._target.marks.reaching(log)
+                others = filled
             elif self._fills:
                 restoring = Restoring(self._target, self._source, log)
                 yield from restoring.run()
@@ -151,16 +153,14 @@ class StoredHistories:
             self._ahead.apply(self._target, partition, log)
 
     def unattended(self, waits: Mapping[int, Wait], log: LogState) -> Sequence[int]:
-        return self._neighbours.unattended(self._target, log.offsets, waits)
+        return self._neighbours.unattended(self._target, log, waits)
 
     def tidy(self) -> None:
         self._ahead.close_idle()
+        self._neighbours.close_idle()
         if self._source.clock() >= self._tidied + SEEN_EVERY_S:
-            # The record shows that this worker still has its histories.
-            self._find(self._topic)
-            self._old.look(self._location.namespace, int(time.time()))
+            note_seen(self._store, self._location.namespace, self._plan.layouts, int(time.time()))
             self._tidied = self._source.clock()
-        self._old.step()
 
     def apply_others(self, partitions: Collection[int], log: LogState) -> None:
         self.require(log)

@@ -20,8 +20,8 @@ from tests.support.windowed import windowed_pipeline
 from tools.cli import commands
 from worker import app
 from worker.consume.topics import InputTopic
-from worker.histories.layouts import KEEP_S, OldLayouts
-from worker.histories.location import state_request
+from worker.histories.layouts import Place, remove
+from worker.histories.location import find_namespace, state_request
 from worker.histories.record import read_record
 from worker.histories.state import claim
 from worker.settings import load_settings
@@ -111,7 +111,7 @@ def test_all_histories_are_listed_with_their_keys_and_when_a_worker_had_them(
 def test_old_histories_are_deleted_with_their_marks_and_others_stay(run: Run, bench: Bench) -> None:
     new, old = listed(run)
     done = run(old["layout"])
-    assert (done.code, done.lines) == (0, [{"layout": old["layout"], "keys": NUMBER + 1}])
+    assert (done.code, done.lines) == (0, [{"layout": old["layout"], "keys": NUMBER}])
     assert run().lines == [new]
     assert bench.keys().count("history") == NUMBER
     assert bench.keys().count("marks") == 1
@@ -144,41 +144,53 @@ def test_histories_that_nobody_knows_need_force_or_a_right_name(run: Run, bench:
     assert bench.store.read([key]) == [None]
 
 
-def test_a_worker_deletes_histories_that_nobody_has_had_for_a_day(bench: Bench) -> None:
-    old = OldLayouts(bench.store)
-    old.look(bench.new, bench.now - 25 * HOUR + KEEP_S - 1)
-    old.step()
-    assert bench.keys().count("history") == 2 * NUMBER
-    old.look(bench.new, bench.now)
-    old.step()
-    # A few at a time: first the marks.
-    assert bench.keys().count("history") == 2 * NUMBER
+def test_an_interrupted_removal_can_be_repeated(run: Run, bench: Bench) -> None:
+    new, old = listed(run)
+    place = Place(*old["layout"].split(":"))
+    steps = remove(bench.store, bench.new, place, bench.now)
+    next(steps)
+    # The marks are gone, so that a worker that has them fills them again.
     assert bench.keys().count("marks") == 1
-    for _ in range(5):
-        old.step()
-    assert bench.keys().count("history") == NUMBER
-    record = read_record(bench.store, "payments", "payments")
-    assert record is not None
-    assert record.namespace("payments", "payments") == bench.new
+    assert listed(run)[1]["last_seen"] == old["last_seen"]
+    assert run(old["layout"]).code == 0
+    assert run().lines == [new]
 
 
-def test_histories_of_which_it_is_unknown_when_a_worker_had_them_stay(bench: Bench) -> None:
-    longer = {**LAST, "name": "LAST_8D", "over": "8d"}
-    edit(bench.folder / "features.yaml", lambda values: values["features"].append(longer))
-    bench.claim(bench.now)
-    old = OldLayouts(bench.store)
-    old.look(bench.new, bench.now)
-    for _ in range(6):
-        old.step()
-    # Only those of the oldest version went.
-    assert bench.keys().count("history") == 2 * NUMBER
+def test_histories_that_a_worker_takes_during_the_removal_stay_in_the_record(
+    run: Run, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, old = listed(run)
+    scan = bench.store.scan
+
+    def claim_and_scan(prefix: bytes, cursor: int = 0) -> tuple[int, list[bytes]]:
+        if prefix.endswith(f":{old['layout']}:".encode()) and not cursor:
+            edit(bench.folder / "features.yaml", lambda values: values["features"].pop())
+            assert bench.claim(0) == bench.old
+        return scan(prefix, cursor)
+
+    monkeypatch.setattr(bench.store, "scan", claim_and_scan)
+    done = run(old["layout"])
+    assert (done.code, "has taken" in done.err) == (2, True)
+    # It fills them again.
+    assert bench.keys().count("marks") == 1
+    assert len(run().lines) == 2
 
 
-def test_histories_that_a_worker_has_again_meanwhile_stay(bench: Bench) -> None:
-    old = OldLayouts(bench.store)
-    old.look(bench.new, bench.now)
-    edit(bench.folder / "features.yaml", lambda values: values["features"].pop())
-    assert bench.claim(0) == bench.old
-    for _ in range(5):
-        old.step()
-    assert bench.keys().count("history") == 2 * NUMBER
+def test_histories_of_an_entity_without_windows_are_old(
+    run: Run, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, feature_set = bench._loaded()
+    wanted = state_request(settings, feature_set, TOPIC)
+    others = replace(wanted, layouts={"shop": "l-1"}, backs={}, at=bench.now - 25 * HOUR)
+    claim(bench.store, "payments", "payments", others)
+    capsys.readouterr()
+    (shop,) = [line for line in run().lines if line["layout"].startswith("shop:")]
+    assert not shop["own"]
+    assert run(shop["layout"]).code == 0
+
+
+def test_state_shows_the_histories_of_the_windows_of_its_pipeline(bench: Bench) -> None:
+    for namespace in (bench.new, bench.old):
+        settings, feature_set = bench._loaded()
+        assert find_namespace(settings, feature_set, bench.store) == namespace
+        edit(bench.folder / "features.yaml", lambda values: values["features"].pop())

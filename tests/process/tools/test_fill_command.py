@@ -6,10 +6,13 @@ import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest.mock import MagicMock
 
 import pytest
 
+from base.errors import HistoriesLostError
 from base.times import utc
 from features.definition import load_feature_set
 from features.history.layout import read_members
@@ -18,13 +21,15 @@ from features.history.watermarks import UNKNOWN
 from features.store.memory import MemoryStore
 from tests.support.event_files import lines
 from tests.support.payments import TIME_MS
+from tests.support.stored_state import find_namespace
 from tests.support.windowed import windowed_pipeline
+from tools import topic_fill
 from tools.cli import commands
 from worker import app
 from worker.consume.topics import InputTopic
 from worker.histories.location import state_request
 from worker.histories.marks import Marks
-from worker.histories.record import find_namespace, read_record
+from worker.histories.record import read_record
 from worker.histories.state import claim
 from worker.settings import load_settings
 
@@ -81,12 +86,15 @@ def run(
     fill = sys.modules["tools.cli.features.fill"]
     monkeypatch.setattr(fill, "_describe", lambda _: TOPIC)
 
-    def run(rows: Iterable[dict[str, Any] | str], *options: str, begins: int | None = None) -> Done:
+    def run(
+        rows: Iterable[dict[str, Any] | str] | None, *options: str, begins: int | None = None
+    ) -> Done:
         assert isinstance(store, MemoryStore)
         begin = None if begins is None else 1000 * (TIME_MS + begins * _MINUTE_MS)
         monkeypatch.setattr(fill, "_first_event", lambda _: begin)
-        file = lines(tmp_path / "history.jsonl", rows)
-        arguments = ["features", "fill", "--pipeline", str(folder), "--events", str(file)]
+        arguments = ["features", "fill", "--pipeline", str(folder)]
+        if rows is not None:
+            arguments += ["--events", str(lines(tmp_path / "history.jsonl", rows))]
         monkeypatch.setattr(sys, "argv", ["fraud-worker", *arguments, *options])
         with pytest.raises(SystemExit) as ended:
             commands.main()
@@ -224,6 +232,8 @@ def test_the_end_is_given_or_refused(run: Run) -> None:
 def test_files_and_the_topic_are_filled_from_one_at_a_time(run: Run) -> None:
     done = run([row(0)], "--from-topic")
     assert (done.code, "--events: give event files, or --from-topic" in done.err) == (2, True)
+    done = run(None, "--from-topic", "events.parquet")
+    assert (done.code, "--events: give event files, or --from-topic" in done.err) == (2, True)
 
 
 def test_a_gap_before_the_topic_is_reported(run: Run) -> None:
@@ -239,3 +249,17 @@ def test_files_without_members_let_histories_reach_nowhere(
 ) -> None:
     assert run(map(row, range(3)), begins=3).result["reaches_back_to"] is None
     assert reaches_back_to(folder, store) == NOT_BEGUN
+
+
+def test_a_store_that_loses_members_during_a_fill_from_the_topic_is_reported(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(*_: object) -> None:
+        raise HistoriesLostError("gone")
+
+    fake = MagicMock()
+    for name in ("make_consumer", "StartOffsets", "GroupCheckpoints", "event_decoder"):
+        monkeypatch.setattr(topic_fill, name, fake)
+    monkeypatch.setattr(topic_fill, "Restoring", lambda *_: SimpleNamespace(run=lose))
+    done = run(None, "--from-topic")
+    assert (done.code, "lost members during the fill; fill again" in done.err) == (1, True)

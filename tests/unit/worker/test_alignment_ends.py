@@ -113,14 +113,14 @@ class Fills:
             self.open -= 1
 
         return SimpleNamespace(
-            step=lambda: SimpleNamespace(done=next(left) == self._steps - 1),
+            step=lambda _: SimpleNamespace(done=next(left) == self._steps - 1),
             close=close,
             log_state=LogState({0: (9,)}),
             applied={0: 51},
         )
 
 
-def ahead_of(source: Fills) -> tuple[Ahead, Callable[[], LogState | None]]:
+def ahead_of(source: Fills) -> tuple[Ahead, Callable[[], LogState]]:
     """Fills ahead, and a step for the only partition, whose mark is at 50."""
     mark = SimpleNamespace(shared=["terminal"], of=lambda _: marks(50)[0])
     rules = SimpleNamespace(watermark_support=3)

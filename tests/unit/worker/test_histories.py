@@ -40,15 +40,12 @@ from features.windows.plan import WindowPlan
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import Records
 from tests.support.checkpoints import Guards
+from tests.support.stored_state import find_namespace
 from worker.consume.topics import InputTopic, retention_of
 from worker.histories import Histories, HistoryWrites, NoHistories, StoredHistories
 from worker.histories.location import StateLocation
-from worker.histories.record import (
-    find_namespace,
-    label_namespace,
-    read_record,
-)
-from worker.histories.state import StateRequest, claim, source_of
+from worker.histories.record import label_namespace, read_record
+from worker.histories.state import SEEN_EVERY_S, StateRequest, claim, note_seen, source_of
 from worker.process.metrics import REGISTRY
 from worker.process.watchdog import Watchdog
 
@@ -380,7 +377,26 @@ def test_a_lost_state_is_claimed_again() -> None:
     read_at(histories, store, log)
 
 
+def test_a_worker_notes_at_times_that_it_has_its_histories_and_claims_no_others() -> None:
+    store = MemoryStore()
+    own = claimed(store, wanted(layouts={"card": "l-1", "shop": "l-1"}, at=DAY_S))
+    claimed(store, wanted(layouts={"card": "l-2"}, at=DAY_S))
+    record = read_record(store, "cards", "fraud")
+    assert record is not None
+    note_seen(store, own, ["card"], DAY_S + SEEN_EVERY_S - 1)
+    assert read_record(store, "cards", "fraud") == record
+    note_seen(store, own, ["card"], 2 * DAY_S)
+    (noted,) = (replace(one, seen=2 * DAY_S) for one in record.beside["card"])
+    assert read_record(store, "cards", "fraud") == replace(record, beside={"card": (noted,)})
+    store.drop([record_key("cards", "fraud")])
+    note_seen(store, own, ["card"], 3 * DAY_S)
+    assert read_record(store, "cards", "fraud") is None
+
+
 # whose they are
+
+
+DAY_S = 86_400
 
 
 def wanted(topic: InputTopic = TOPIC, group: str = "fraud", **more: Any) -> StateRequest:

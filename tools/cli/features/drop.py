@@ -59,8 +59,7 @@ def drop_layout(
     """Delete histories of earlier windows from the online store, or list all histories.
 
     Histories that keep other values, or for another time, have keys of their own.
-    Workers delete those that no worker has had for a day; this command does it
-    earlier. Prints a table on a terminal, JSON lines in a pipe.
+    Workers delete none of them. Prints a table on a terminal, JSON lines in a pipe.
     """
     with stored_features(pipeline) as stored:
         layouts = _layouts(stored, pipeline)
@@ -68,7 +67,8 @@ def drop_layout(
             _show(layouts)
             return
         place = _require_old(layouts, layout, force=force)
-        print(json.dumps({"layout": str(place), "keys": _drop(stored, place, layouts)}))
+        keys = _drop(stored, place, layouts, force=force)
+        print(json.dumps({"layout": str(place), "keys": keys}))
 
 
 def _layouts(stored: StoredFeatures, pipeline: Path) -> _Layouts:
@@ -100,17 +100,11 @@ def _layouts(stored: StoredFeatures, pipeline: Path) -> _Layouts:
 
 
 def _own(stored: StoredFeatures, record: StateRecord) -> frozenset[Place]:
-    from worker.consume.topics import InputTopic
     from worker.histories.layouts import recorded
-    from worker.histories.location import state_request
+    from worker.histories.location import histories_in_use
 
     settings, feature_set, _ = stored
-    source = record.source
-    if source is None:
-        return frozenset()
-    topic = InputTopic(source.topic, source.topic_id, source.partitions, None)
-    request = state_request(settings, feature_set, topic)
-    used = {entity: request.of(record, entity) for entity in request.layouts}
+    used = histories_in_use(settings, feature_set, record)
     begun = recorded(record, feature_set.name, settings.state_name)
     return frozenset(place for place, one in begun.items() if one == used.get(place.entity))
 
@@ -153,18 +147,25 @@ def _require_old(layouts: _Layouts, layout: str, *, force: bool) -> Place:
     return place
 
 
-def _drop(stored: StoredFeatures, place: Place, layouts: _Layouts) -> int:
+def _drop(stored: StoredFeatures, place: Place, layouts: _Layouts, *, force: bool) -> int:
+    from base.errors import ConfigurationError
     from tools.progress import progress
-    from worker.histories.layouts import remove
-    from worker.histories.record import label_namespace
+    from worker.histories.layouts import KEEP_S, recorded, remove
+    from worker.histories.record import label_namespace, or_new, read_record
 
     settings, feature_set, store = stored
-    namespace = label_namespace(store, feature_set.name, settings.state_name)
+    names = feature_set.name, settings.state_name
+    namespace, now = label_namespace(store, *names), int(time.time())
     count, total = 0, layouts.keys.get(place, 0)
     with progress(f"deleting {place}") as advance:
-        for keys in remove(store, namespace, place, int(time.time())):
+        for keys in remove(store, namespace, place, now if force else now - KEEP_S):
             count += keys
             advance(min(count, total), total)
+    if place in recorded(or_new(read_record(store, *names)), *names):
+        raise ConfigurationError(
+            f"LAYOUT: a worker has taken {place} meanwhile, and has it; stop workers with earlier "
+            "windows, then repeat the command"
+        )
     return count
 
 

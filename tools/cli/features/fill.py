@@ -102,7 +102,7 @@ def fill(
     from features.tables import EventTableReader, SortedEvents
 
     started = time.perf_counter()
-    if from_topic == bool(events):
+    if from_topic == bool(events) or (more_events and not events):
         raise _configuration_error("--events: give event files, or --from-topic without any")
     if from_topic:
         if until or record_time or sort:

@@ -46,12 +46,12 @@ def state(
 def _read(pipeline: Path, entity: str, key: str) -> tuple[ShownHistory, dict[str, str]]:
     from base.errors import ConfigurationError
     from features.inspect.stored_history import column_names, read_history, windows_of
-    from worker.histories.record import find_namespace
+    from worker.histories.location import find_namespace
 
     with stored_features(pipeline) as (settings, feature_set, store):
         windows = windows_of(feature_set, entity)
-        namespace = find_namespace(store, feature_set.name, settings.state_name)
-        if namespace is None:
+        namespace = find_namespace(settings, feature_set, store)
+        if namespace is None or entity not in namespace.generations:
             raise ConfigurationError(
                 f"store.state: the store has no histories of {settings.state_name} and feature set "
                 f"{feature_set.name}; a worker that runs with both creates them"
