@@ -36,7 +36,7 @@ settings.register_profile(
 settings.load_profile("project")
 
 HERE = Path(__file__).parent
-SLOW_TIERS = ("system", "integration", "properties", "process")
+SLOW_TIERS = ("system", "search", "integration", "properties", "process")
 SLOW_S = 20.0
 
 _SEED = pytest.StashKey[int]()
