@@ -74,10 +74,13 @@ class Scene:
             lambda: (self.worker.not_ready(), self.worker.tail()),
         )
 
-    def await_logged(self, event: str) -> None:
-        await_that(
-            lambda: event in self.worker.events_logged(), _DEADLINE_S, event, self.worker.tail
-        )
+    def await_logged(self, *events: str) -> None:
+        """Until the worker has logged one of these events."""
+
+        def logged() -> bool:
+            return not {*events}.isdisjoint(self.worker.events_logged())
+
+        await_that(logged, _DEADLINE_S, " or ".join(events), self.worker.tail)
 
     def finish(self) -> None:
         """Stop the load, let the worker finish and drain, and ask the oracle."""
@@ -142,10 +145,11 @@ def test_kafka_stops_and_comes_back(scene: Scene) -> None:
 def test_the_store_stops_and_comes_back(scene: Scene) -> None:
     with away(scene.valkey):
         scene.await_unready("store")
-        scene.await_logged("paused")
+        # It is the read of a micro-batch that fails, or the write of the one before.
+        scene.await_logged("paused", "store_away")
         stalled = scene.worker.committed()
     scene.worker.await_ready()
-    scene.await_logged("resumed")
+    scene.await_logged("resumed", "store_back")
     assert scene.worker.committed() >= stalled
     scene.await_progress()
     scene.finish()
