@@ -209,7 +209,10 @@ def test_a_history_is_shown_as_the_store_holds_it(
         run("state", "customer", "3", "--pipeline", folder)
     store, made = RedisStore(redis_url), handbook()
     topic = InputTopic("in", "topic-id", 1, None)
-    wanted = StateRequest(source_of(topic, "tests"), made.histories.layouts)
+    plan = made.histories
+    wanted = StateRequest(
+        source_of(topic, "tests"), plan.layouts, backs=plan.backs, cap=plan.rules.cap
+    )
     namespace = claim(store, "handbook", "tests", wanted)
     for chunk in EventTableReader(made, [events]):
         enriched = enrich(made, chunk.batch, store, namespace=namespace)
