@@ -337,6 +337,21 @@ def test_the_documented_rights_are_those_that_the_store_needs(
     store.close()
 
 
+def test_the_deletion_of_histories_needs_two_rights_more(
+    private_valkey: MakeValkey, tmp_path: Path
+) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("one")
+    valkey = private_valkey()
+    rights = [f"+{right}" for right in (*RIGHTS, "scan", "unlink")]
+    with redis.Redis.from_url(valkey.url) as admin:
+        admin.execute_command("ACL", "SETUSER", "worker", "on", ">one", "~fw:*", "%R~*", *rights)
+    store = RedisStore(f"{valkey.url}/1", username="worker", password_file=secret)
+    assert store.scan(b"fw:history") == (0, [])
+    store.remove([b"fw:absent"])
+    store.close()
+
+
 def use(store: RedisStore) -> None:
     """Everything that a store does, once."""
     store.ping()
@@ -349,7 +364,5 @@ def use(store: RedisStore) -> None:
         store.write_marks([MarkWrite(b"fw:marks", 0, None, bytes([1]).ljust(8, b"\0"))], expire_ms)
     assert store.replace(b"fw:value", b"1", b"2")
     assert store.replace(b"fw:value", b"2", b"1")
-    assert store.scan(b"fw:history") == (0, [])
-    store.remove([b"fw:absent"])
     found = making.read_all(store, [b"fw:value", b"fw:history"], [Hashes([b"feast"], [b"field"])])
     assert found == ([b"1", None], [[[None]]])
