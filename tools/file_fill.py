@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +12,8 @@ from features.history.marks import NOT_BEGUN, Mark
 from features.history.watermarks import UNKNOWN, LogState
 from features.loading.label_rows import FILE_PARTITION
 from features.store.protocol import OnlineStore
+from features.store.stored_values import StoredValues
+from features.store.writes import AppendColumns, Appends
 from schemas.batch import EventBatch
 from worker.consume.topics import InputTopic
 from worker.fill.members import Members
@@ -71,7 +72,8 @@ class FileFill:
         if len(rows):
             appends, self.log = self._members.add(batch.take(rows), self.log)
             target = self._target
-            target.append(self._of_file(appends), {one: {} for one in target.marks.histories})
+            moved = Appends([self._of_file(part) for part in appends.parts])
+            target.append(moved, {one: {} for one in target.marks.histories})
             self._members.forget(self.log, [0])
 
     def finish(self) -> int | None:
@@ -102,21 +104,24 @@ class FileFill:
         """Watermark behind the events so far; None without one."""
         return self.log.watermarks(self._target.plan.rules.watermark_support).get(0)
 
-    def _of_file(self, appends: Collection[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    def _of_file(self, part: AppendColumns) -> AppendColumns:
         """Members of partition 0 as members of FILE_PARTITION."""
-        changed = []
-        for key, data in appends:
-            size = next(size for prefix, size in self._sizes if key.startswith(prefix))
-            members = np.frombuffer(data, np.uint8).reshape(-1, size).copy()
-            members[:, : len(_PARTITION_BYTES)] = _PARTITION_BYTES
-            changed.append((key, members.tobytes()))
-        return changed
+        size = self._sizes[part.keys.prefix]
+        values = [value and _moved(value, size) for value in part.values.to_list()]
+        return AppendColumns(part.keys, StoredValues.of(values))
 
 
-def _sizes(target: HistoryTarget) -> list[tuple[bytes, int]]:
-    """Prefix of the keys of each entity's histories, and the bytes of a member."""
+def _moved(members: bytes, size: int) -> bytes:
+    """Members of ``size`` bytes each, in FILE_PARTITION."""
+    changed = np.frombuffer(members, np.uint8).reshape(-1, size).copy()
+    changed[:, : len(_PARTITION_BYTES)] = _PARTITION_BYTES
+    return changed.tobytes()
+
+
+def _sizes(target: HistoryTarget) -> dict[bytes, int]:
+    """Bytes of a member of each entity's histories, by the prefix of their keys."""
     pairs = zip(target.plan.entities, target.marks.histories, strict=True)
-    return [(histories.prefix, windows.layout.dtype.itemsize) for windows, histories in pairs]
+    return {histories.prefix: windows.layout.dtype.itemsize for windows, histories in pairs}
 
 
 class NewHistories:

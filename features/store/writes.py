@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import compress
 from typing import NamedTuple
 
@@ -58,6 +58,10 @@ class Appends(Collection[tuple[bytes, bytes]]):
             return appends
         keys, values = Keys.of([key for key, _ in appends]), [value for _, value in appends]
         return cls([AppendColumns(keys, StoredValues.of(values))])
+
+    def where(self, keeps: Callable[[bytes], bool]) -> Appends:
+        """The parts whose keys have a prefix that ``keeps`` takes."""
+        return type(self)([part for part in self.parts if keeps(part.keys.prefix)])
 
     @property
     def key_count(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ from tests.support.payments import SCHEMA_ID, TIME_MS, body, framed, some, text,
 from tests.support.windowed import windowed_pipeline
 from worker.consume.micro_batch import records_of
 from worker.fill.fill import Fill, FilledHistories
-from worker.fill.members import Appends
 from worker.fill.ranges import FillRange, RangeReader
 from worker.kafka import make_fill_consumer
 from worker.settings import KafkaSettings
@@ -147,7 +146,9 @@ def test_a_fill_that_is_interrupted_makes_the_histories_that_scoring_makes(
     plan, store, reached = feature_set.histories, RedisStore(redis_url), dict[int, int]()
     needed = min(state.watermarks(plan.rules.watermark_support).values()) - plan.span
 
-    def append(appends: Appends, done: Mapping[int, int], _: LogState) -> None:
+    def append(
+        appends: Collection[tuple[bytes, bytes]], done: Mapping[int, int], _: LogState
+    ) -> None:
         store.append(appends)
         reached.update(done)
 

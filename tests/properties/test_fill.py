@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import cycle
@@ -32,7 +32,6 @@ from tests.support.fakes import Clock, FakeConsumer, FakeMessage
 from tests.support.loop_harness import sample
 from tests.support.making import T0
 from worker.fill.fill import Fill, FilledHistories
-from worker.fill.members import Appends
 from worker.fill.ranges import FillRange, RangeReader
 from worker.process import metrics
 
@@ -65,7 +64,9 @@ class Store:
             for e in entities
         }
 
-    def append(self, appends: Appends, reached: Mapping[int, int], _: LogState) -> None:
+    def append(
+        self, appends: Collection[tuple[bytes, bytes]], reached: Mapping[int, int], _: LogState
+    ) -> None:
         if self._failures and self._failures.pop():
             self.take([*appends][::2])
             raise DependencyUnavailableError("away")
@@ -73,7 +74,7 @@ class Store:
         assert all(offset > self.reached.get(p, -1) for p, offset in reached.items())
         self.reached |= reached
 
-    def take(self, appends: Appends) -> None:
+    def take(self, appends: Collection[tuple[bytes, bytes]]) -> None:
         for key, data in appends:
             (dtype,) = (dtype for prefix, dtype in self._dtypes.items() if key.startswith(prefix))
             for member in np.frombuffer(data, dtype):

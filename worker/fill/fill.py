@@ -13,9 +13,10 @@ from features.compute.bind import bind
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
+from features.store.writes import Appends
 from schemas.avro.decoder import Decoder
 from schemas.batch import EventBatch, Records
-from worker.fill.members import Appends, Members
+from worker.fill.members import Members
 from worker.fill.ranges import RangeReader
 from worker.process import metrics
 from worker.process.garbage import without_collection
@@ -154,7 +155,7 @@ class Fill:
         decoded = histories.decoder.decode(records.values, records.headers)
         batch, _ = bind(histories.feature_set, records, decoded)
         known, new = _divide(batch, histories.present)
-        appends: Appends = ()
+        appends = Appends([])
         if len(known):
             _, state = self._members.add(known, state)
         if len(new):

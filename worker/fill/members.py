@@ -10,13 +10,11 @@ from features.compute.enrich import compute
 from features.definition import FeatureSet
 from features.history.namespace import Namespace
 from features.history.watermarks import LogState
+from features.store.writes import Appends
 from features.tables.history_run import SweptStore
 from features.values.frame import Frame
 from features.windows.plan import WindowRequest
 from schemas.batch import EventBatch
-
-Appends = Collection[tuple[bytes, bytes]]
-"""Pairs of a key and the members to append to its history."""
 
 
 class Members:
@@ -35,7 +33,7 @@ class Members:
         self._namespace = namespace
         self._plan = feature_set.histories.joining()
         self._own = [entity for entity in self._plan.entities if entity.own]
-        self._prefixes = tuple(
+        self._prefixes = frozenset(
             namespace.history_prefix(entity.entity, entity.layout.digest) for entity in self._own
         )
         self._local = SweptStore()
@@ -57,9 +55,9 @@ class Members:
             compute(self._of_event, frame)
             writes = request.windowed(stored, frame).writes
         self._keep_beyond(batch, request.after)
-        judging = [item for item in writes.appends if item[0].startswith(self._prefixes)]
-        self._local.append(judging, writes.compactions)
-        return writes.appends, request.after
+        appends = Appends.of(writes.appends)
+        self._local.append(appends.where(self._prefixes.__contains__), writes.compactions)
+        return appends, request.after
 
     def forget(self, log: LogState, partitions: Collection[int]) -> None:
         """Drop what no later event needs.

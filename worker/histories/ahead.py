@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from features.history.marks import Mark
 from features.history.watermarks import UNKNOWN, LogState
+from features.store.writes import Appends
 from worker.fill.fill import WAIT_S, Fill
 from worker.fill.ranges import FillRange
 from worker.fill.source import LogSource
@@ -91,9 +92,7 @@ class Ahead:
             return None
         support = target.plan.rules.watermark_support
 
-        def append(
-            members: Collection[tuple[bytes, bytes]], reached: Mapping[int, int], after: LogState
-        ) -> None:
+        def append(members: Appends, reached: Mapping[int, int], after: LogState) -> None:
             nonlocal at
             watermark = after.watermarks(support).get(partition, UNKNOWN)
             new = {

@@ -6,7 +6,7 @@ on the log has every member that a later event may need, and ends at the checkpo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import product
@@ -18,6 +18,7 @@ from features.history.marks import NOT_BEGUN, Mark
 from features.history.namespace import Namespace
 from features.history.watermarks import UNKNOWN, LogState
 from features.store.protocol import OnlineStore
+from features.store.writes import Appends
 from features.windows.plan import WindowPlan
 from worker.fill.fill import STEP_RECORDS, Progress
 from worker.fill.ranges import FillRange
@@ -54,15 +55,14 @@ class HistoryTarget:
     def read_marks(self) -> None:
         self.marks.take(self.store.read_all([], [], self.marks.keys))
 
-    def append(self, members: Collection[tuple[bytes, bytes]], marks: MarkSteps) -> None:
+    def append(self, members: Appends, marks: MarkSteps) -> None:
         """Append members to some of the histories, and advance their marks.
 
         Args:
-            members: Pairs of a key and bytes, of any histories.
+            members: Members of any histories.
             marks: Steps of the histories whose members are appended.
         """
-        prefixes = tuple(one.prefix for one in marks)
-        kept = [item for item in members if item[0].startswith(prefixes)]
+        kept = members.where({one.prefix for one in marks}.__contains__)
         writes = [
             self.marks.write(one, partition, None if at_least is None else at_least + 1, mark)
             for one, steps in marks.items()
@@ -126,7 +126,7 @@ class Restoring:
         target.read_marks()
         present = self._present()
         begins = {p: begin for p, begin in self._begins.items() if p not in present}
-        target.append((), self._steps(dict.fromkeys(begins), begins, LogState()))
+        target.append(Appends([]), self._steps(dict.fromkeys(begins), begins, LogState()))
         self._at = {**self._begins, **present}
         ranges = {
             partition: FillRange(begin, self._state.offsets[partition])
@@ -178,9 +178,7 @@ class Restoring:
             )
         }
 
-    def _append(
-        self, members: Collection[tuple[bytes, bytes]], reached: Mapping[int, int], log: LogState
-    ) -> None:
+    def _append(self, members: Appends, reached: Mapping[int, int], log: LogState) -> None:
         self._target.append(members, self._steps(self._at, reached, log))
         self._at |= reached
 

@@ -182,7 +182,7 @@ class StoredHistories:
         applied = marks.applied(ends)
         appends = writes.appends
         if applied:
-            appends = [item for item in appends if not item[0].startswith(applied)]
+            appends = Appends.of(appends).where(lambda prefix: prefix not in applied)
         return HistoryWrites(
             Writes(appends, writes.compactions), marks.advance(before, after, ends)
         )
