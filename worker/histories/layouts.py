@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -32,6 +32,15 @@ def recorded(record: StateRecord, feature_set: str, state: str) -> dict[Place, H
         for entity in record.histories
         for begun in record.all_of(entity)
     }
+
+
+def scanned(store: OnlineStore, prefix: bytes) -> Iterator[Sequence[bytes]]:
+    """Keys that begin with a prefix, in steps; errors are those of `OnlineStore.scan`."""
+    cursor, keys = store.scan(prefix)
+    yield keys
+    while cursor:
+        cursor, keys = store.scan(prefix, cursor)
+        yield keys
 
 
 def remove(
@@ -66,13 +75,9 @@ def remove(
         return
     marks = [history_keys(*names, "marks") + f"{place}".encode()]
     store.remove(marks)
-    prefix, cursor = history_keys(*names) + f"{place}:".encode(), 0
-    while True:
-        cursor, keys = store.scan(prefix, cursor)
+    for keys in scanned(store, history_keys(*names) + f"{place}:".encode()):
         store.remove(keys)
         yield len(keys)
-        if not cursor:
-            break
     store.remove(marks)
     if record is not None:
         change_record(store, *names, without)

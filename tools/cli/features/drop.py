@@ -75,7 +75,7 @@ def _layouts(stored: StoredFeatures, pipeline: Path) -> _Layouts:
     from base.errors import ConfigurationError
     from features.history.namespace import history_keys
     from tools.progress import doing
-    from worker.histories.layouts import Place, recorded
+    from worker.histories.layouts import Place, recorded, scanned
     from worker.histories.record import read_record
 
     settings, feature_set, store = stored
@@ -86,16 +86,13 @@ def _layouts(stored: StoredFeatures, pipeline: Path) -> _Layouts:
             f"store.state: the store of {pipeline} has no state {names[1]} of feature set "
             f"{names[0]}; a worker that runs with both creates it"
         )
-    prefix, cursor = history_keys(*names), 0
+    prefix = history_keys(*names)
     counts = Counter[Place]()
     with doing(f"Reading the keys of {names[1]}"):
-        while True:
-            cursor, keys = store.scan(prefix, cursor)
+        for keys in scanned(store, prefix):
             counts.update(
                 Place(*map(bytes.decode, key[len(prefix) :].split(b":", 2)[:2])) for key in keys
             )
-            if not cursor:
-                break
     return _Layouts(counts, recorded(record, *names), _own(stored, record))
 
 
