@@ -120,6 +120,11 @@ class ErrorCode(StrEnum):
     ENTITY_KEY_MISSING = "entity_key_missing", "The key of an entity is null or empty."
     PARTITION_KEY_MISSING = "partition_key_missing", "The partition key is null or empty."
     KEY_TOO_LONG = "key_too_long", "An id or key has more than 1,024 bytes."
+    # score
+    SCORE_NOT_FINITE = (
+        "score_not_finite",
+        "The model gives NaN or infinity for the event's features.",
+    )
     # publish
     OUTPUT_TOO_LARGE = "output_too_large", "The score is too large for the output topic."
     OUTPUT_REFUSED = (

@@ -28,6 +28,7 @@ _SATURATED = 700.0
 # Knots beyond either end, up to a distance of a million units of margin.
 _DOUBLINGS = 20
 _FAR = 1e6
+_LEAST, _MOST = 2.0**-126, 1.0 - 2.0**-24
 _OPEN = np.nextafter(0.0, 1.0), np.nextafter(1.0, 0.0)
 
 
@@ -116,6 +117,24 @@ def logistic(margins: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     margin = margins.astype(np.float64)
     small = _exp_of_negative(np.minimum(np.abs(margin), _SATURATED))
     return np.where(margin < 0.0, small, 1.0) / (1.0 + small)
+
+
+def log_odds(probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """Compute ln(p / (1 - p)), the inverse of `logistic`, always finite.
+
+    A float32 near 1 is at best 2^-24 away from it, so a probability above counts as 1 - 2^-24
+    (16.6), and one below the smallest normal float32 as 2^-126 (-87.3). NaN stays NaN.
+
+    Args:
+        probabilities: float[N].
+
+    Returns:
+        float32[N].
+    """
+    p = np.clip(probabilities.astype(np.float64), _LEAST, _MOST)
+    # Last bits of numpy's logarithms differ between processors; they are lost in float32.
+    margins: npt.NDArray[np.float32] = (np.log(p) - np.log1p(-p)).astype(np.float32)
+    return margins
 
 
 def _exp_of_negative(magnitude: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -24,8 +24,7 @@ import numpy as np
 from base.times import DAY
 from features.definition import load_feature_set
 from features.tables import EventTableReader, build
-from models.backend.cpu import CpuBackend
-from models.backend.threads import available_threads
+from models.backend import open_backend
 from models.bundle import load_bundle
 from models.training.folds import Lengths, make_fold
 from models.training.metrics import Metrics
@@ -112,7 +111,7 @@ def measure(case: Case, table: TrainingTable, bundle: Path) -> dict[str, float]:
     fold = make_fold(events, train_from, lengths, known_by=np.iinfo(np.int64).max)
     rows = fold.assess if case.blocked else np.flatnonzero(events.times >= since)
     labels, days = events.labels[rows], events.times[rows] // DAY
-    margins = CpuBackend(load_bundle(bundle), available_threads()).margins(events.matrix[rows])
+    margins = open_backend(load_bundle(bundle), "cpu").margins(events.matrix[rows])
     metrics = Metrics.of(labels, margins, events.cards[rows], days)
     return {
         "events": len(rows),

@@ -16,8 +16,7 @@ from base.times import DAY
 from benchmarks.evaluate.days import LENGTHS, SPLITS, Split
 from features.definition import FeatureSet
 from features.tables import EventTableReader, build
-from models.backend.cpu import CpuBackend
-from models.backend.threads import available_threads
+from models.backend import available_threads, open_backend
 from models.bundle import load_bundle
 from models.calibration import Calibration
 from models.training.folds import make_fold
@@ -98,7 +97,7 @@ def expected(table: TrainingTable, split: Split, bundle: Path) -> Expected:
     fold = make_fold(events, train_from, LENGTHS, known_by=np.iinfo(np.int64).max)
     rows = events.between(since, until)
     labels = events.labels_known(np.iinfo(np.int64).max)
-    backend = CpuBackend(load_bundle(bundle), available_threads())
+    backend = open_backend(load_bundle(bundle), "cpu")
     return Expected(
         split,
         bundle,

@@ -14,6 +14,7 @@ from benchmarks.rivals.task import BATCH_EVENTS
 from benchmarks.testbed import TRAINING_EVENTS, Testbed, enriched_payments, note
 from features.compute.matrix import Enriched
 from features.store.redis import RedisStore
+from models.backend import open_backend
 from models.bundle import Bundle, load_bundle, write_bundle
 from models.calibration import Calibration, logistic
 from models.training.calibrate import fit_calibration
@@ -61,9 +62,7 @@ def make_material(testbed: Testbed) -> Material:
     store.close()
     first, *larger = TREES
     bundles = {trees: _train(testbed, f"{trees}-trees", early.matrix, trees) for trees in larger}
-    booster = testbed.bundle.booster.copy()
-    booster.set_param({"nthread": testbed.threads})
-    margins = booster.inplace_predict(later.matrix, predict_type="margin")
+    margins = open_backend(testbed.bundle, "cpu", testbed.threads).margins(later.matrix)
     return Material(
         batch,
         enriched,

@@ -45,7 +45,7 @@ class XGBoost:
     """Direct calls of XGBoost on the CPU, as in a hand-written loop."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
-        self._booster = bundle.booster.copy()
+        self._booster = xgb.Booster(model_file=bundle.path / "model.ubj")
         self._booster.set_param({"nthread": threads})
         self._threads = threads
 

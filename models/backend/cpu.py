@@ -14,13 +14,14 @@ from models.backend.protocol import Margins, Matrix, check_matrix
 from models.backend.xgboost_backend import XgboostBackend
 from models.bundle import Bundle
 from models.bundle.golden import nan_for, score
+from models.bundle.xgboost_model import XgboostModel
 
 
 class CpuBackend(XgboostBackend):
     """A model on the CPU with a fixed number of threads."""
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
-        super().__init__(bundle, threads)
+    def __init__(self, model: XgboostModel, bundle: Bundle, threads: int) -> None:
+        super().__init__(model, bundle, threads)
         # The first call builds XGBoost's predictor, so it is made before the first event.
         self._compiled_trees = self._same_as_xgboost(bundle.golden.vectors)
 

@@ -23,6 +23,7 @@ from models.backend.protocol import Contributions, Margins, Matrix, check_matrix
 from models.bundle import Bundle
 from models.bundle.golden import nan_for
 from models.bundle.model_checks import short_message
+from models.bundle.xgboost_model import XgboostModel
 
 DEVICE = "cuda:0"
 
@@ -82,12 +83,12 @@ class CudaBackend:
 
     device = "cuda"
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
+    def __init__(self, model: XgboostModel, bundle: Bundle, threads: int) -> None:
         require_cuda()
         self._names = [feature.name for feature in bundle.features]
         self._threads = threads
-        self._missing = bundle.missing
-        self._booster = bundle.booster.copy()
+        self._missing = model.missing
+        self._booster = model.booster.copy()
         self._booster.set_param({"device": DEVICE, "nthread": threads})
         # The first call allocates memory and copies the trees, so it is made before the first event.
         self.margins(np.full((1, len(self._names)), np.nan, dtype=np.float32))

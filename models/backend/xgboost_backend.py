@@ -18,6 +18,7 @@ import xgboost as xgb
 from models.backend.protocol import Contributions, Margins, Matrix, check_matrix
 from models.bundle import Bundle
 from models.bundle.golden import nan_for, score
+from models.bundle.xgboost_model import XgboostModel
 from models.treeshap import TreeShap
 
 _SAMPLES = 16
@@ -29,12 +30,12 @@ class XgboostBackend:
 
     device = "cpu"
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
+    def __init__(self, model: XgboostModel, bundle: Bundle, threads: int) -> None:
         self._names = [feature.name for feature in bundle.features]
         self._threads = threads
-        self._samples = nan_for(bundle.missing, bundle.golden.vectors[:_SAMPLES])
-        self._missing = bundle.missing
-        self._booster = bundle.booster.copy()
+        self._samples = nan_for(model.missing, bundle.golden.vectors[:_SAMPLES])
+        self._missing = model.missing
+        self._booster = model.booster.copy()
         self._booster.set_param({"device": "cpu", "nthread": threads})
 
     def margins(self, matrix: Matrix) -> Margins:

@@ -10,9 +10,7 @@ from typing import Any, Final
 from models.bundle.ubj import parse_ubj
 
 _SAVE: Final = "save it with model.save_model('model.ubj')"
-_OTHER_LIBRARY: Final = (
-    "only XGBoost models are served: train one with XGBoost or with fraud-worker train"
-)
+_OTHER_LIBRARY: Final = "export the model from its library as ONNX, and pack that file"
 _LIGHTGBM: Final = f"a model of LightGBM; {_OTHER_LIBRARY}"
 _CATBOOST: Final = f"a model of CatBoost; {_OTHER_LIBRARY}"
 _DUMP: Final = f"a dump of trees (dump_model, get_dump), which XGBoost itself cannot load; {_SAVE}"
@@ -49,11 +47,6 @@ _BEGINNINGS: Final = tuple(
         (rb"\(?c[\w.]+\n[\w.]+\n|\([dlt]p\d+\n|[\]})]q\x00|\(i[\w.]+\n", _PICKLE),
         # They may also begin with a tuple that starts with text or a number.
         (rb"\([VS][^\n]{0,4000}\np\d+\n|\(X.{3}\x00|\(K.[\w(]|\(I\d+\n", _PICKLE),
-        # A protobuf message with the version of the ONNX format, and its producer or graph.
-        (
-            rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]",
-            f"looks like a model in ONNX; {_OTHER_LIBRARY}",
-        ),
     )
 )
 # XGBoost's old binary format: a header, then the length of the objective's name, and the name.
@@ -62,6 +55,15 @@ _HEADER_BYTES: Final = 136
 _VERSION_AT: Final = 20
 _OBJECTIVE: Final = re.compile(rb"[a-z]+:[a-z]+")
 _MAX_NAME: Final = 40
+
+
+def is_onnx(beginning: bytes) -> bool:
+    """Detect a model in ONNX: a protobuf message with a format version, then producer or graph.
+
+    Args:
+        beginning: Its first three bytes or more.
+    """
+    return re.match(rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]", beginning) is not None
 
 
 def explain_wrong_format(content: bytes) -> str:

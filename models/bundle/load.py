@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import xgboost as xgb
 
 from base.errors import BundleRefusedError
-from models.bundle.golden import Golden, check_margins, read_golden, score
+from models.bundle.formats import FORMATS, Model
+from models.bundle.golden import Golden, check_margins, read_golden
 from models.bundle.manifest import (
     MANIFEST_FILE,
     FeatureRef,
@@ -23,12 +23,8 @@ from models.bundle.manifest import (
     TrainingRecord,
     parse_manifest,
 )
-from models.bundle.model_checks import check_accepted, check_agree, open_model
-from models.bundle.model_file import ModelDocument
 from models.bundle.sums import read_verified
-from models.bundle.trees import check_trees
 
-MODEL_FILES = ("model.ubj", "model.json")
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
 
@@ -41,30 +37,30 @@ class Bundle:
         name: Name of the model.
         version: Version of the model.
         features: Features in the order of the model's columns.
-        objective: The model's objective.
-        trees: Number of trees.
+        objective: Objective of XGBoost; None for a model of another format.
+        trees: Number of trees of XGBoost; None for a model of another format.
         calibration: Calibration curve; None if the score is the logistic of the margin.
         golden: Golden vectors with their margins.
         trained: Origin of the model; None if it is not recorded.
         missing: Feature value that means missing, besides NaN; NaN if there is none.
         created_at: Time when the bundle was written.
         sums: SHA-256 of its SHA256SUMS.
-        booster: The model, for one thread. A backend works on a copy of its own.
+        model: The model. `models.backend.open_backend` puts it on a device.
     """
 
     path: Path
     name: str
     version: str
     features: tuple[FeatureRef, ...]
-    objective: str
-    trees: int
+    objective: str | None
+    trees: int | None
     calibration: Knots | None
     golden: Golden
     trained: TrainingRecord | None
     missing: float
     created_at: datetime
     sums: str
-    booster: xgb.Booster
+    model: Model
 
     def columns_for(self, feature_set: NamedFeatures) -> npt.NDArray[np.intp] | None:
         """Find the model's columns in the matrix of a feature set, which may have more features.
@@ -149,19 +145,14 @@ def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
             "put each bundle into a new folder"
         )
     manifest = manifest_of(files, path)
-    where, content = _model_file(files, path)
+    where, content = _model_file(files, manifest, path)
+    kind = FORMATS[manifest.format]
     if proven is None:
-        document = ModelDocument(content, where)
-        check_accepted(document.facts, where)
-        check_agree(document.facts, manifest, where)
-        check_trees(document.trees(), document.facts.columns, where)
+        kind.check(content, manifest, where)
     golden = read_golden(files, manifest, str(path))
-    booster = open_model(content, where)
-    # Backends use columns by position, and the names have been checked above or by a child process.
-    booster.feature_names = None
+    model = kind.load(content, manifest, where)
     if proven is None:
-        margins = score(booster, golden.vectors, manifest.missing_value)
-        check_margins(margins, golden, where)
+        check_margins(model.margins(golden.vectors), golden, where, kind.TOLERANCE)
     return Bundle(
         path=path,
         name=manifest.name,
@@ -175,7 +166,7 @@ def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
         missing=manifest.missing_value,
         created_at=manifest.created_at,
         sums=sums,
-        booster=booster,
+        model=model,
     )
 
 
@@ -213,12 +204,14 @@ def manifest_of(files: Mapping[str, bytes], path: Path) -> Manifest:
     return parse_manifest(text, str(path / MANIFEST_FILE))
 
 
-def _model_file(files: Mapping[str, bytes], path: Path) -> tuple[str, bytes]:
+def _model_file(files: Mapping[str, bytes], manifest: Manifest, path: Path) -> tuple[str, bytes]:
     """Path of the model file, for messages, and its bytes."""
-    models = [name for name in MODEL_FILES if name in files]
-    if len(models) != 1:
+    accepted = FORMATS[manifest.format].FILES
+    models = [name for kind in FORMATS.values() for name in kind.FILES if name in files]
+    if len(models) != 1 or models[0] not in accepted:
         raise BundleRefusedError(
-            f"{path}: expected one of {' and '.join(MODEL_FILES)} (XGBoost's own formats, never a "
-            f"pickle), found {' and '.join(models) or 'none'}; write the bundle again"
+            f"{path}: the manifest says format: {manifest.format}, for which the model is "
+            f"{' or '.join(accepted)} (never a pickle); found {' and '.join(models) or 'none'}: "
+            "write the bundle again"
         )
     return str(path / models[0]), files[models[0]]

@@ -112,18 +112,35 @@ class TrainingRecord(_ManifestPart):
         return self
 
 
+class GraphOutput(_ManifestPart):
+    """Output of an ONNX model that is the score."""
+
+    name: Annotated[str, Field(min_length=1, max_length=1000)]
+    kind: Literal["probability", "margin"]
+    """`probability` of fraud, or its log-odds (`margin`)."""
+
+
 class Manifest(_ManifestPart):
-    """Content of manifest.json, which must have exactly these keys."""
+    """Content of manifest.json, which must have exactly these keys.
+
+    A key with a default may be absent: earlier versions did not write it.
+    """
 
     name: Label
     version: Label
+    format: Literal["xgboost", "onnx"] = "xgboost"
+    """Format of the model file."""
     features: Annotated[tuple[FeatureRef, ...], Field(min_length=1)]
     """Features in the order of the model's columns."""
     dtype: Literal["float32"] = "float32"
     missing: Literal["NaN"] | Float32 = "NaN"
     """Feature value that means missing, besides NaN; "NaN" if there is none."""
-    objective: str
-    trees: Annotated[int, Field(gt=0)]
+    objective: str | None
+    """Objective of XGBoost; None for another format."""
+    trees: Annotated[int, Field(gt=0)] | None
+    """Number of trees of XGBoost; None for another format."""
+    output: GraphOutput | None = None
+    """Output of an ONNX model; None for another format."""
     calibration: Knots | None
     """Calibration curve; None if the score is the logistic of the margin."""
     golden: Annotated[int, Field(gt=0, le=MAX_GOLDEN)]
@@ -139,6 +156,30 @@ class Manifest(_ManifestPart):
         if twice:
             raise ValueError(f"these features are listed more than once: {', '.join(twice)}")
         return features
+
+    @model_validator(mode="after")
+    def _keys_fit_the_format(self) -> Self:
+        of_xgboost = {"objective": self.objective, "trees": self.trees}
+        of_onnx = {"output": self.output}
+        needed, foreign = (
+            (of_xgboost, of_onnx) if self.format == "xgboost" else (of_onnx, of_xgboost)
+        )
+        for key, value in needed.items():
+            if value is None:
+                raise ValueError(f"{key} is null; format: {self.format} needs it")
+        for key, value in foreign.items():
+            if value is not None:
+                raise ValueError(f"{key} is {value!r}; format: {self.format} has none")
+        if self.format == "onnx" and self.missing != "NaN":
+            raise ValueError(f"missing is {self.missing:.9g}; format: onnx has none but NaN")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """Words that describe the model."""
+        if self.output is None:
+            return f"{self.objective}, {self.trees:,} trees"
+        return f"ONNX, {self.output.kind} of {self.output.name}"
 
     @property
     def missing_value(self) -> float:

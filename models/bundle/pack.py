@@ -1,4 +1,4 @@
-"""Pack a model that was trained elsewhere into a bundle."""
+"""Pack a model of XGBoost that was trained elsewhere into a bundle."""
 
 from __future__ import annotations
 
@@ -7,57 +7,23 @@ import math
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import xgboost as xgb
 
 from base.errors import BundleRefusedError
-from base.suggest import unknown
 from models.bundle.draw_golden import DEFAULT_GOLDEN, draw_vectors
 from models.bundle.foreign_formats import explain_wrong_format, explain_wrong_json
-from models.bundle.manifest import MAX_GOLDEN, FeatureRef, NamedFeature
+from models.bundle.load import read_manifest
+from models.bundle.manifest import NamedFeature
 from models.bundle.model_checks import check_accepted, open_model
 from models.bundle.model_file import ModelDocument, is_dart
+from models.bundle.packed import Names, Packed, check_golden_count, defined
 from models.bundle.sums import MAX_BUNDLE_BYTES, read_plain
 from models.bundle.trees import check_trees
-from models.bundle.verify import Verified, save_again, verify
+from models.bundle.verify import save_again, verify
 from models.bundle.write import write_bundle
 from models.sandbox.process import DEFAULT_LIMITS, Limits
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Names of the model's columns.
-
-    Attributes:
-        given: Names in the order of the columns; None for those in the model file.
-        generate: True to use f0, f1, … if the model file has no names.
-    """
-
-    given: Sequence[str] | None = None
-    generate: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """A bundle that was written and verified.
-
-    Attributes:
-        verified: Result of the verification.
-        objective: The model's objective.
-        trees: Number of trees.
-        golden: Number of golden vectors.
-        missing: Feature value that means missing, besides NaN; NaN if there is none.
-        notes: Sentences for the model's owner about rounds left out and the missing value.
-    """
-
-    verified: Verified
-    objective: str
-    trees: int
-    golden: int
-    missing: float
-    notes: tuple[str, ...]
 
 
 def pack_model(  # noqa: PLR0913  options that a model file does not state
@@ -94,18 +60,15 @@ def pack_model(  # noqa: PLR0913  options that a model file does not state
     Raises:
         BundleRefusedError: naming the fault and the remedy; `out` is not written then.
     """
-    if not 0 < golden <= MAX_GOLDEN:
-        raise BundleRefusedError(f"{golden} golden vectors; give 1 to {MAX_GOLDEN}")
+    check_golden_count(golden)
     booster = checked_model(_saved_again(model, limits), str(model))
     missing, missing_notes = _missing(booster, missing, model)
     booster, rounds_notes = _best_rounds(booster, all_rounds=all_rounds)
-    features = _defined(_names(booster, names, model), definitions)
+    columns, own_names = booster.num_features(), booster.feature_names
+    features = defined(names.of(columns, own_names, model), definitions)
     booster.feature_names = None
-    document = ModelDocument(bytes(booster.save_raw("ubj")), str(model))
-    facts = document.facts
-    vectors = draw_vectors(
-        booster, document.trees(), facts.columns, count=golden, seed=seed, missing=missing
-    )
+    trees = ModelDocument(bytes(booster.save_raw("ubj")), str(model)).trees()
+    vectors = draw_vectors(booster, trees, columns, count=golden, seed=seed, missing=missing)
     write_bundle(
         out,
         booster,
@@ -120,8 +83,7 @@ def pack_model(  # noqa: PLR0913  options that a model file does not state
     except BundleRefusedError:
         shutil.rmtree(out)
         raise
-    notes = (*missing_notes, *rounds_notes)
-    return Packed(verified, facts.objective, facts.trees, golden, missing, notes)
+    return Packed(verified, read_manifest(out), (*missing_notes, *rounds_notes))
 
 
 def read_model(path: Path) -> xgb.Booster:
@@ -217,45 +179,3 @@ def _missing_in_file(booster: xgb.Booster) -> float:
         return math.nan
     own = wrapper.get("missing") if isinstance(wrapper, dict) else None
     return float(own) if isinstance(own, int | float) and math.isfinite(own) else math.nan
-
-
-def _names(booster: xgb.Booster, names: Names, model: Path) -> list[str]:
-    own, columns = booster.feature_names, booster.num_features()
-    if names.given is not None:
-        given = list(names.given)
-        if len(given) != columns:
-            raise BundleRefusedError(
-                f"{model}: has {columns} columns, and {len(given)} feature names were given; give "
-                "one for each, in the order of the training columns"
-            )
-        if own is not None and own != given and sorted(own) == sorted(given):
-            raise BundleRefusedError(
-                f"{model}: names the same features in another order ({', '.join(own[:5])}, …); "
-                "omit --feature-names, or give them in the model's order"
-            )
-        return given
-    if own is not None:
-        if names.generate:
-            raise BundleRefusedError(
-                f"{model}: has feature names ({', '.join(own[:5])}, …); omit --generate-names"
-            )
-        return list(own)
-    if names.generate:
-        return [f"f{column}" for column in range(columns)]
-    raise BundleRefusedError(
-        f"{model}: has {columns} columns and names none of them; give --feature-names in the order "
-        "of the training columns, or --generate-names for f0, f1, …"
-    )
-
-
-def _defined(names: Sequence[str], definitions: Sequence[NamedFeature] | None) -> list[FeatureRef]:
-    if definitions is None:
-        return [FeatureRef(name=name, fingerprint="") for name in names]
-    known = {feature.name: feature.fingerprint for feature in definitions}
-    for name in names:
-        if name not in known:
-            raise BundleRefusedError(
-                f"{unknown('feature', name, known)}; the model needs it: define it in the feature "
-                "set, or give its name in the set with --feature-names"
-            )
-    return [FeatureRef(name=name, fingerprint=known[name]) for name in names]

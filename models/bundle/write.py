@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -87,38 +87,73 @@ def write_bundle(  # noqa: PLR0913  parts of a bundle
         BundleRefusedError: if the folder exists, if model and features do not match, or if the
             bundle would be larger than allowed.
     """
-    if folder.exists() or folder.is_symlink():
-        raise BundleRefusedError(
-            f"{folder}: exists already; bundles never change: write to another folder"
-        )
+    refuse_existing(folder)
     where = str(folder)
     content, document = _with_names(booster, [feature.name for feature in features], where)
     facts = document.facts
     proof = _golden(content, document, golden, missing, where)
-    try:
-        manifest = Manifest(
-            name=name,
-            version=version,
-            features=tuple(FeatureRef(name=f.name, fingerprint=f.fingerprint) for f in features),
-            missing="NaN" if math.isnan(missing) else missing,
-            objective=facts.objective,
-            trees=facts.trees,
-            calibration=None if calibration is None else _knots(calibration),
-            golden=len(proof.vectors),
-            trained=trained,
-            created_at=created_at or datetime.now(UTC),
+    manifest = make_manifest(
+        folder,
+        name=name,
+        version=version,
+        features=tuple(FeatureRef(name=f.name, fingerprint=f.fingerprint) for f in features),
+        missing="NaN" if math.isnan(missing) else missing,
+        objective=facts.objective,
+        trees=facts.trees,
+        calibration=None if calibration is None else _knots(calibration),
+        golden=len(proof.vectors),
+        trained=trained,
+        created_at=created_at or datetime.now(UTC),
+    )
+    check_agree(facts, manifest, where)
+    pages = {} if report is None else {REPORT_FILE: report.encode()}
+    write_files(folder, manifest, proof, {"model.ubj": content, **pages})
+    return folder
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raise BundleRefusedError if there is something at the path of a new bundle."""
+    if folder.exists() or folder.is_symlink():
+        raise BundleRefusedError(
+            f"{folder}: exists already; bundles never change: write to another folder"
         )
+
+
+def make_manifest(folder: Path, **values: Any) -> Manifest:
+    """Make the manifest of a new bundle.
+
+    Args:
+        folder: Folder of the bundle, for messages.
+        values: Values of the manifest by key.
+
+    Raises:
+        BundleRefusedError: for an invalid value.
+    """
+    try:
+        return Manifest(**values)
     except ValidationError as error:
         raise BundleRefusedError(f"{folder}: {describe_errors(error)}") from error
-    check_agree(facts, manifest, where)
-    files = {"model.ubj": content, MANIFEST_FILE: manifest.as_bytes(), **proof.files()}
-    if report is not None:
-        files[REPORT_FILE] = report.encode()
+
+
+def write_files(
+    folder: Path, manifest: Manifest, golden: Golden, others: Mapping[str, bytes]
+) -> None:
+    """Write the files of a bundle and their checksums, all or none.
+
+    Args:
+        folder: Folder of the bundle, which must not exist yet.
+        manifest: Its manifest.
+        golden: Golden vectors and their margins.
+        others: Contents of its other files by name: the model, the report.
+
+    Raises:
+        BundleRefusedError: if the bundle would be larger than allowed.
+    """
+    files = {**others, MANIFEST_FILE: manifest.as_bytes(), **golden.files()}
     files[SUMS_FILE] = format_sums(files)
     check_size({file: len(content) for file, content in files.items()}, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     _write_folder(folder, files)
-    return folder
 
 
 def _with_names(booster: xgb.Booster, names: list[str], where: str) -> tuple[bytes, ModelDocument]:

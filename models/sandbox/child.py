@@ -1,7 +1,8 @@
 """Child process that verifies a model: `python -m models.sandbox.child`.
 
-models.sandbox.process starts it. Arguments: `verify`, a bundle's folder and the device, or `save`,
-a model file and the file to write; then the limits in seconds and bytes, and the id of the parent
+models.sandbox.process starts it. Arguments: `verify`, a bundle's folder and the device; or `save`, a
+model file of XGBoost and the file to write; or `reduce`, a model file in ONNX and the folder of the
+request, where the reduced model is written; then the limits in seconds and bytes, and the id of the parent
 process. It answers with one line of JSON on stdout, `{"proven": {...}}` or `{"refused": "..."}`,
 unless the model crashes it.
 
@@ -22,13 +23,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from models.backend import Backend
     from models.bundle import Bundle
+    from models.bundle.golden import Golden
 
 CUDA_TOLERANCE = 1e-5
 _LINUX = sys.platform == "linux"
 _NICE = 5
 _PR_SET_PDEATHSIG = 1
 _MANY_ROWS = 1024
+_OUT_OF_MEMORY = (
+    "bad_alloc",
+    "bad allocation",
+    "Failed to allocate memory",
+    "Cannot allocate memory",
+)
 _EXPLAINED = 16
 
 
@@ -53,14 +62,20 @@ def main() -> None:
 def _outcome(task: str, path: Path, target: str, memory: int) -> dict[str, Any]:
     """Run the task under the limit on memory, and return its answer."""
     # All imports come before the limit on memory.
-    import models.backend.xgboost_backend  # noqa: F401, PLC0415
+    import models.backend  # noqa: F401, PLC0415
     from base.errors import ConfigurationError  # noqa: PLC0415
     from models.bundle.model_checks import short_message  # noqa: PLC0415
 
+    if task == "reduce" or (path / "model.onnx").exists():
+        # Where they are not installed, the model is refused with the remedy.
+        with contextlib.suppress(ImportError):
+            import onnx  # noqa: F401, PLC0415
+            import onnxruntime  # noqa: F401, PLC0415
     lift = _bound_memory(memory)
     try:
-        done = prove(path, target, lift) if task == "verify" else save(path, Path(target))
-        return {"proven": done}
+        if task == "verify":
+            return {"proven": prove(path, target, lift)}
+        return {"proven": (save if task == "save" else reduce)(path, Path(target))}
     except MemoryError:
         reason = "std::bad_alloc"
     except ConfigurationError as error:
@@ -68,7 +83,7 @@ def _outcome(task: str, path: Path, target: str, memory: int) -> dict[str, Any]:
     # A damaged model makes XGBoost, or the code that uses its results, raise any exception.
     except Exception as error:  # noqa: BLE001
         reason = f"{path}: {type(error).__name__}: {short_message(error)}"
-    if "bad_alloc" in reason:
+    if any(words in reason for words in _OUT_OF_MEMORY):
         reason = (
             f"{path}: needs more than {memory:,} bytes of memory; it is damaged, or "
             "model.verify_max_bytes is too small for it"
@@ -94,19 +109,13 @@ def prove(folder: Path, device: str, lift: Any = lambda: None) -> dict[str, Any]
     import numpy as np  # noqa: PLC0415
 
     from base.errors import BundleRefusedError  # noqa: PLC0415
-    from models.backend.xgboost_backend import XgboostBackend  # noqa: PLC0415
+    from models.backend import open_backend  # noqa: PLC0415
     from models.bundle import load_bundle  # noqa: PLC0415
-    from models.bundle.golden import check_margins  # noqa: PLC0415
 
     bundle = load_bundle(folder)
-    backend, golden = XgboostBackend(bundle, threads=1), bundle.golden
-    alone = np.concatenate([backend.margins(row[np.newaxis]) for row in golden.vectors])
-    check_margins(alone, golden, f"{folder}: each vector alone")
-    # XGBoost uses another algorithm for many rows.
-    times = math.ceil(_MANY_ROWS / len(alone))
-    repeated = backend.margins(np.tile(golden.vectors, (times, 1))).reshape(times, -1)
-    for margins in repeated:
-        check_margins(margins, golden, f"{folder}: each vector among many")
+    golden = bundle.golden
+    backend = open_backend(bundle, "cpu", threads=1, compiled=False)
+    _prove_rows(backend, golden, bundle.model.TOLERANCE, str(folder))
     if not np.isfinite(backend.contributions(golden.vectors[:_EXPLAINED])).all():
         raise BundleRefusedError(f"{folder}: its scores cannot be explained; train it again")
     verified_on = "cpu"
@@ -120,6 +129,26 @@ def prove(folder: Path, device: str, lift: Any = lambda: None) -> dict[str, Any]
         "sums": bundle.sums,
         "device": verified_on,
     }
+
+
+def _prove_rows(backend: Backend, golden: Golden, tolerance: float, where: str) -> None:
+    """Check that margins are the golden ones, with the same bits in any batch.
+
+    Many rows are scored by other code than one; in it, neighbours and places must not matter.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    from models.bundle.golden import Golden, check_margins  # noqa: PLC0415
+
+    vectors = golden.vectors
+    alone = np.concatenate([backend.margins(row[np.newaxis]) for row in vectors])
+    check_margins(alone, golden, f"{where}: each vector alone", tolerance)
+    times = math.ceil(_MANY_ROWS / len(vectors))
+    order = np.random.default_rng(0).permuted(np.tile(np.arange(len(vectors)), (times, 1)), axis=1)
+    many = backend.margins(vectors[order.ravel()]).reshape(times, -1)
+    for rows, margins in zip(order, many, strict=True):
+        own = Golden(vectors[rows], alone[rows])
+        check_margins(margins, own, f"{where}: each vector among many")
 
 
 def save(path: Path, saved: Path) -> dict[str, Any]:
@@ -140,13 +169,30 @@ def save(path: Path, saved: Path) -> dict[str, Any]:
     return {}
 
 
+def reduce(path: Path, folder: Path) -> dict[str, Any]:
+    """Reduce a model file in ONNX to its score, as `models.bundle.pack_onnx` requests.
+
+    Args:
+        path: The model file.
+        folder: Folder with the request, where the files are written.
+
+    Raises:
+        BundleRefusedError: with the reason.
+    """
+    from models.bundle.reduce_onnx import reduce_onnx  # noqa: PLC0415
+
+    return reduce_onnx(path, folder)
+
+
 def _prove_on_gpu(bundle: Bundle, device: str) -> str:
     from models.backend import open_backend  # noqa: PLC0415
     from models.bundle.golden import check_margins  # noqa: PLC0415
 
     backend = open_backend(bundle, "cuda" if device == "cuda" else "auto", threads=1)
     where = f"{bundle.path} on {backend.device}"
-    tolerance = CUDA_TOLERANCE if backend.device == "cuda" else 0.0
+    tolerance = bundle.model.TOLERANCE
+    if backend.device == "cuda":
+        tolerance = max(tolerance, CUDA_TOLERANCE)
     check_margins(backend.margins(bundle.golden.vectors), bundle.golden, where, tolerance)
     return backend.device
 

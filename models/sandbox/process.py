@@ -45,17 +45,21 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-def run_child(task: Literal["verify", "save"], path: Path, target: str, limits: Limits) -> Any:
+def run_child(
+    task: Literal["verify", "save", "reduce"], path: Path, target: str, limits: Limits
+) -> Any:
     """Run the child on a bundle or a model file.
 
     Args:
-        task: `verify` a bundle, or `save` a model file in the present format.
+        task: `verify` a bundle, `save` a model file of XGBoost in its present format, or `reduce` a
+            model file in ONNX to its score.
         path: The bundle's folder, or the model file.
-        target: Device to verify on, or file to save to.
+        target: Device to verify on, file to save to, or folder with the request to `reduce`.
         limits: Limits of the child.
 
     Returns:
-        The child's answer: the fields of `Verified`, or an empty dict after `save`.
+        The child's answer: the fields of `Verified`, an empty dict after `save`, or the result of
+        `reduce_onnx`.
 
     Raises:
         BundleRefusedError: with the reason: the child's refusal, an exceeded limit, or a crash.

@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 from base.errors import BundleRefusedError
 from models.backend.cpu import CpuBackend
 from models.bundle.model_checks import open_model
+from models.bundle.xgboost_model import XgboostModel
 from tests.conftest import MakeTopic, SharedKafka
 from tests.support.worker_process import read_until, worker
 from tools.cli.model import app
@@ -163,13 +164,9 @@ def test_dermatology_by_the_backend(kind: str) -> None:
     content = (LEAVES / f"xgdermatology.{kind}").read_bytes()
     features = [SimpleNamespace(name=f"f{column}") for column in range(DERMATOLOGY)]
     rows = rows_of("dermatology", DERMATOLOGY)
-    bundle: Any = SimpleNamespace(
-        features=features,
-        booster=open_model(content, "dermatology"),
-        golden=SimpleNamespace(vectors=rows),
-        missing=np.nan,
-    )
-    margins = CpuBackend(bundle, threads=2).margins(rows)
+    bundle: Any = SimpleNamespace(features=features, golden=SimpleNamespace(vectors=rows))
+    model = XgboostModel(open_model(content, "dermatology"), np.nan)
+    margins = CpuBackend(model, bundle, threads=2).margins(rows)
     expected = published("dermatology")
     assert expected.shape == (110, 6)
     np.testing.assert_allclose(margins, expected, rtol=0, atol=1e-5)

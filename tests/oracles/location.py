@@ -24,7 +24,7 @@ from models.bundle.draw_golden import draw_vectors
 from models.bundle.manifest import Knots
 from models.bundle.model_file import ModelDocument
 from models.training.fit import fit
-from tests.support.bundles import edit_manifest
+from tests.support.bundles import booster_in, edit_manifest
 
 _GOOD = ("m1", "m2", "m3", "m4", "m5", "m6")
 _BROKEN = ("flipped", "half_copied", "other_features", "same_name", "hangs")
@@ -105,7 +105,7 @@ def _vectors(trained: Bundle) -> npt.NDArray[np.float32]:
     """Vectors near the thresholds of the trained model, float32[_ROWS, F]."""
     document = ModelDocument((trained.path / "model.ubj").read_bytes(), str(trained.path))
     return draw_vectors(
-        trained.booster, document.trees(), len(trained.features), count=_ROWS, seed=1
+        booster_in(trained), document.trees(), len(trained.features), count=_ROWS, seed=1
     )
 
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import xgboost as xgb
 
+from models.bundle import Bundle
 from models.bundle.model_file import ModelDocument
 from models.bundle.trees import Trees
+from models.bundle.xgboost_model import XgboostModel
 
 
 def sum_again(folder: Path) -> None:
@@ -37,6 +39,11 @@ def edit_model(folder: Path, change: Callable[[dict[str, Any]], object]) -> None
     path.unlink()
     (folder / "model.json").write_text(json.dumps(model))
     sum_again(folder)
+
+
+def booster_in(bundle: Bundle) -> xgb.Booster:
+    assert isinstance(bundle.model, XgboostModel)
+    return bundle.model.booster
 
 
 def trees_of(booster: xgb.Booster) -> Trees:

@@ -56,7 +56,7 @@ def _in_words(bundle: Bundle, location: Path | None) -> str:
     knots = bundle.calibration
     words = [
         f"{bundle.name} {bundle.version}",
-        pluralize(bundle.trees, "tree"),
+        "ONNX" if bundle.trees is None else pluralize(bundle.trees, "tree"),
         "calibrated" if knots else "not calibrated",
         f"reproduces its {pluralize(len(bundle.golden.margins), 'golden margin')}",
     ]

@@ -29,6 +29,7 @@ class Stage(StrEnum):
     """The stage in which the record failed."""
 
     DECODE = "decode"
+    SCORE = "score"
     PUBLISH = "publish"
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import structlog
 
+from base.arrays import Rows
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
 from models.backend.protocol import Backend
@@ -20,6 +21,8 @@ from models.reasons import TOLERANCE, Explained, Reasons
 from schemas.batch import EventBatch
 
 log = structlog.get_logger(__name__)
+
+_LOWEST = np.finfo(np.float32).min
 
 
 class LoadedModel(NamedTuple):
@@ -81,12 +84,15 @@ class Scored:
         scores: float64[N], probabilities.
         matrix: float32[N, F], features that the model saw, in the model's order.
         model: Model that gave the scores.
+        unscored: intp[U], rows of events for which the model gives no finite number. Their margin
+            is the lowest, so that they have the default decision until they are dead letters.
     """
 
     margins: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float64]
     matrix: npt.NDArray[np.float32]
     model: Model
+    unscored: Rows = field(default_factory=lambda: np.empty(0, np.intp))
 
 
 class Score:
@@ -110,7 +116,11 @@ class Score:
         if self._columns is not None:
             matrix = np.ascontiguousarray(matrix[:, self._columns])
         margins = self._backend.margins(matrix)
-        return Scored(margins, self._calibrate(margins), matrix, self.model)
+        unscored = np.flatnonzero(~np.isfinite(margins))
+        if len(unscored):
+            margins = margins.copy()
+            margins[unscored] = _LOWEST
+        return Scored(margins, self._calibrate(margins), matrix, self.model, unscored)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,7 +188,7 @@ class Explain:
         """The reasons; None if no event has any."""
         if self._reasons is None:
             return None
-        rows = np.flatnonzero(decided.codes)
+        rows = np.setdiff1d(np.flatnonzero(decided.codes), scored.unscored, assume_unique=True)
         if not len(rows):
             return None
         explained = self._reasons.explain(scored.matrix, scored.margins, rows)

@@ -26,7 +26,7 @@ from worker.delivery.publish import SizeLimits, too_large, without_key
 from worker.histories import Histories
 from worker.stages.dead_letter import DeadLetter, Stage, dead_letter
 from worker.stages.encode import Encode
-from worker.stages.serving import Decided, Model, Serving
+from worker.stages.serving import Decided, Model, Scored, Serving
 
 _BEGINNING = LogState()
 
@@ -261,7 +261,8 @@ class Stages:
             0 if explained is None else explained.not_additive,
             self.enrich.coverage(enriched),
         )
-        return processed.with_letters(not_taken(processed, self.limits()))
+        unscored = _unscored(batch.records, scored)
+        return processed.with_letters(not_taken(processed, self.limits()) | unscored)
 
 
 def not_taken(processed: Processed, limits: SizeLimits) -> dict[int, DeadLetter]:
@@ -273,6 +274,19 @@ def not_taken(processed: Processed, limits: SizeLimits) -> dict[int, DeadLetter]
     return {
         row: dead_letter(processed.records, row, error, Stage.PUBLISH, None)
         for row, error in errors.items()
+    }
+
+
+def _unscored(records: Records, scored: Scored) -> dict[int, DeadLetter]:
+    """Dead letters, by row, for the events for which the model gives no number."""
+    model = scored.model
+    error = RecordError(
+        ErrorCode.SCORE_NOT_FINITE,
+        f"the model {model.name} {model.version} gives NaN or infinity for it: a feature is far "
+        "beyond those that it was trained on; bound the feature in features.yaml or in the model",
+    )
+    return {
+        row: dead_letter(records, row, error, Stage.SCORE, None) for row in scored.unscored.tolist()
     }
 
 

@@ -47,6 +47,7 @@ from models.reasons import Reasons
 from models.training.fit import fit
 from schemas.batch import EventBatch, Records
 from tests.support.benchmark_results import MACHINE
+from tests.support.bundles import booster_in
 
 TREES = 5
 EVENTS = 1_000
@@ -263,7 +264,11 @@ def test_the_champion_changes_by_itself(
             return before
 
     write_bundle(
-        tmp_path / "second", bundle.booster, name="b", version="second", features=bundle.features
+        tmp_path / "second",
+        booster_in(bundle),
+        name="b",
+        version="second",
+        features=bundle.features,
     )
     location = swaps._location(tmp_path / "at", (bundle, load_bundle(tmp_path / "second")))
     location.promote("first")

@@ -18,6 +18,8 @@ from base.errors import ConfigurationError, CudaUnusableError, DeviceLostError
 from models.backend import NonFiniteFeatureError, available_threads, cuda, open_backend
 from models.backend.cuda import why_unusable
 from models.bundle import Bundle, load_bundle
+from models.bundle.xgboost_model import XgboostModel
+from tests.support.bundles import booster_in
 from tests.support.small_model import NAMES, matrix_of
 
 ROOT = Path(__file__).parents[3]
@@ -89,9 +91,9 @@ def test_a_backend_refuses_another_shape_dtype_or_layout(
 def test_a_backend_leaves_the_bundles_own_booster_alone(folder: Path) -> None:
     # a second backend, of another model version or device, may be opened on the same bundle
     bundle = load_bundle(folder)
-    before = bundle.booster.save_config()
+    before = booster_in(bundle).save_config()
     open_backend(bundle, "cpu", threads=3)
-    assert bundle.booster.save_config() == before
+    assert booster_in(bundle).save_config() == before
 
 
 def test_the_device_is_named(bundle: Bundle) -> None:
@@ -142,7 +144,9 @@ def test_a_missing_value_of_the_model_is_nan_on_a_gpu(bundle: Bundle, stand_in: 
     matrix = matrix_of(300, len(NAMES))
     given = np.nan_to_num(matrix, nan=-1.0)
     plain = open_backend(bundle, "cuda")
-    backend = open_backend(dataclasses.replace(bundle, missing=-1.0), "cuda")
+    backend = open_backend(
+        dataclasses.replace(bundle, model=XgboostModel(booster_in(bundle), -1.0)), "cuda"
+    )
     np.testing.assert_array_equal(backend.margins(given), plain.margins(matrix))
     np.testing.assert_array_equal(backend.contributions(given), plain.contributions(matrix))
     assert not np.isnan(given).any()

@@ -16,7 +16,8 @@ import xgboost as xgb
 
 from base.errors import BundleRefusedError, ConfigurationError
 from models.bundle import Bundle, FeatureRef, load, load_bundle, sums, write_bundle
-from tests.support.bundles import edit_model, sum_again
+from models.bundle.xgboost_model import XgboostModel
+from tests.support.bundles import booster_in, edit_model, sum_again
 from tests.support.small_model import (
     NAMES,
     FakeFeatureSet,
@@ -35,7 +36,7 @@ def test_a_bundle_loads_as_it_was_written(bundle: Bundle, booster: xgb.Booster) 
     assert bundle.trees == 20
     matrix = matrix_of(50, len(NAMES), seed=1)
     np.testing.assert_array_equal(
-        bundle.booster.inplace_predict(matrix), booster.inplace_predict(matrix)
+        booster_in(bundle).inplace_predict(matrix), booster.inplace_predict(matrix)
     )
 
 
@@ -52,7 +53,7 @@ def test_a_model_in_json_loads_too(folder: Path, booster: xgb.Booster) -> None:
     sum_again(folder)
     matrix = matrix_of(50, len(NAMES), seed=1)
     np.testing.assert_array_equal(
-        load_bundle(folder).booster.inplace_predict(matrix), booster.inplace_predict(matrix)
+        booster_in(load_bundle(folder)).inplace_predict(matrix), booster.inplace_predict(matrix)
     )
 
 
@@ -305,8 +306,8 @@ def test_a_bundle_that_is_proven_is_taken_at_its_word_but_no_other_one(
 
     proven = load_bundle(folder).sums
     assert proven == hashlib.sha256((folder / "SHA256SUMS").read_bytes()).hexdigest()
-    monkeypatch.setattr(load, "ModelDocument", fails)
-    monkeypatch.setattr(load, "score", fails)
+    monkeypatch.setattr(XgboostModel, "check", fails)
+    monkeypatch.setattr(load, "check_margins", fails)
     assert load_bundle(folder, proven=proven).sums == proven
     with pytest.raises(
         BundleRefusedError, match="was replaced by another bundle after its verification"

@@ -15,6 +15,7 @@ import pytest
 import xgboost as xgb
 
 from base.errors import BundleRefusedError
+from models.bundle.foreign_formats import is_onnx
 from models.bundle.pack import read_model
 from tests.support.small_model import NAMES, labels_of, matrix_of
 
@@ -51,7 +52,7 @@ def zipped() -> bytes:
 
 
 LIGHTGBM = b"tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\n"
-ONLY = "only XGBoost models are served: train one"
+ONNX = "export the model from its library as ONNX, and pack that file"
 SAVE = "save_model('model.ubj')"
 
 
@@ -59,27 +60,25 @@ SAVE = "save_model('model.ubj')"
     ("content", "found", "remedy"),
     [
         (b"", "is empty", SAVE),
-        (LIGHTGBM, "is a model of LightGBM", ONLY),
-        (LIGHTGBM.replace(b"\n", b"\r\n"), "is a model of LightGBM", ONLY),
+        (LIGHTGBM, "is a model of LightGBM", ONNX),
+        (LIGHTGBM.replace(b"\n", b"\r\n"), "is a model of LightGBM", ONNX),
         (
             json.dumps({"name": "tree", "version": "v4", "tree_info": []}).encode(),
             "is a model of LightGBM",
-            ONLY,
+            ONNX,
         ),
-        (b"CBM1\x10\x00\x00\x00abc", "is a model of CatBoost", ONLY),
+        (b"CBM1\x10\x00\x00\x00abc", "is a model of CatBoost", ONNX),
         (
             json.dumps({"features_info": {}, "model_info": {}, "oblivious_trees": []}).encode(),
             "is a model of CatBoost",
-            ONLY,
+            ONNX,
         ),
-        (b"\x08\x09\x12\x08skl2onnx\x1a\x061.16.0", "looks like a model in ONNX", ONLY),
-        (b'\x08\x07:\xff\x01\n\x05input"', "looks like a model in ONNX", ONLY),
         (
             b'<?xml version="1.0"?>\n<PMML version="4.4" xmlns="http://www.dmg.org/PMML-4_4">',
             "is a model in PMML",
-            ONLY,
+            ONNX,
         ),
-        (b'\xef\xbb\xbf<PMML version="4.4">', "is a model in PMML", ONLY),
+        (b'\xef\xbb\xbf<PMML version="4.4">', "is a model in PMML", ONNX),
         (b"<!DOCTYPE html><html>Sign in</html>", "is XML or HTML", "copy it again"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid x",
@@ -110,6 +109,18 @@ def test_other_files_are_named(tmp_path: Path, content: bytes, found: str, remed
     said = refusal(tmp_path, content)
     assert found in said
     assert remedy in said
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x08\x09\x12\x08skl2onnx\x1a\x061.16.0", b'\x08\x07:\xff\x01\n\x05input"']
+)
+def test_a_model_in_onnx_is_told_by_its_first_bytes(content: bytes) -> None:
+    assert is_onnx(content)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08", b"{L", b"CBM1", b"\x80\x04", b"binf"])
+def test_other_files_are_no_onnx(content: bytes) -> None:
+    assert not is_onnx(content)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

@@ -17,9 +17,10 @@ from base.errors import BundleRefusedError
 from models.backend import open_backend
 from models.bundle import FeatureRef, load_bundle, read_manifest
 from models.bundle.golden import score
-from models.bundle.pack import Names, Packed, checked_model, pack_model
+from models.bundle.pack import checked_model, pack_model
+from models.bundle.packed import Names, Packed
 from models.calibration import logistic
-from tests.support.bundles import edit_manifest
+from tests.support.bundles import booster_in, edit_manifest
 from tests.support.small_model import NAMES, feature_set, labels_of, matrix_of
 
 pytestmark = pytest.mark.usefixtures("verified_here")
@@ -63,7 +64,7 @@ def test_a_model_file_becomes_a_bundle_that_scores_alike(tmp_path: Path, file: s
     assert packed.notes == ()
     matrix = matrix_of(100, len(NAMES), seed=8)
     expected = booster.predict(xgb.DMatrix(matrix), output_margin=True)
-    np.testing.assert_array_equal(score(bundle.booster, matrix, bundle.missing), expected)
+    np.testing.assert_array_equal(score(booster_in(bundle), matrix, bundle.missing), expected)
 
 
 @pytest.mark.parametrize("early", [False, True])
@@ -86,11 +87,15 @@ def test_a_model_of_the_scikit_learn_api_scores_as_predict_proba(
     classifier.save_model(tmp_path / file)
     packed = pack(tmp_path / file, GENERATE)
     rounds = classifier.best_iteration + 1 if early else 60
-    assert packed.trees == rounds < classifier.get_booster().num_boosted_rounds() + (not early)
+    assert (
+        packed.manifest.trees
+        == rounds
+        < classifier.get_booster().num_boosted_rounds() + (not early)
+    )
     assert any("stopped early" in note for note in packed.notes) is early
     matrix = matrix_of(200, len(NAMES), seed=8)
     bundle = load_bundle(tmp_path / "bundle")
-    margins = score(bundle.booster, matrix, bundle.missing)
+    margins = score(booster_in(bundle), matrix, bundle.missing)
     np.testing.assert_allclose(
         logistic(margins), classifier.predict_proba(matrix)[:, 1], rtol=0, atol=2e-7
     )
@@ -101,7 +106,7 @@ def test_all_rounds_of_an_early_stop_are_kept_where_asked(tmp_path: Path) -> Non
     booster.set_attr(best_iteration="1")
     booster.save_model(tmp_path / "model.ubj")
     packed = pack(tmp_path / "model.ubj", GENERATE, all_rounds=True)
-    assert packed.trees == 4
+    assert packed.manifest.trees == 4
     assert packed.notes == (
         "its training stopped early; all 4 rounds are kept, the first 2 were best",
     )
@@ -195,7 +200,7 @@ def test_the_logistic_of_an_accepted_margin_is_what_xgboost_predicts(
     pack(tmp_path / "model.ubj", GENERATE)
     bundle = load_bundle(tmp_path / "bundle")
     matrix = matrix_of(200, len(NAMES), seed=8)
-    scores = logistic(score(bundle.booster, matrix, bundle.missing))
+    scores = logistic(score(booster_in(bundle), matrix, bundle.missing))
     predicted = booster.predict(xgb.DMatrix(matrix))
     if objective == "binary:logitraw":
         predicted = logistic(predicted)
@@ -244,7 +249,7 @@ def test_a_model_with_a_missing_value_of_its_own_scores_as_its_owner_would(
     shap = booster.predict(xgb.DMatrix(matrix, missing=value), pred_contribs=True)
 
     packed = pack(tmp_path / "model.json", GENERATE, missing=value)
-    assert packed.missing == value
+    assert packed.manifest.missing_value == value
     path = tmp_path / "bundle"
     bundle = load_bundle(path)
     assert bundle.missing == value
@@ -254,7 +259,7 @@ def test_a_model_with_a_missing_value_of_its_own_scores_as_its_owner_would(
     assert (golden.vectors == np.float32(value)).any()
     assert np.isnan(golden.vectors).any()
     if value != 0.1:
-        unaware = score(bundle.booster, golden.vectors, np.nan)
+        unaware = score(booster_in(bundle), golden.vectors, np.nan)
         assert (unaware != golden.margins).any()
         altered = tmp_path / "altered"
         shutil.copytree(path, altered)
@@ -272,7 +277,7 @@ def test_a_model_with_a_missing_value_of_its_own_scores_as_its_owner_would(
 
 def test_a_bundle_without_a_missing_value_says_nan(tmp_path: Path) -> None:
     trained(tmp_path / "model.ubj")
-    assert np.isnan(pack(tmp_path / "model.ubj", GENERATE).missing)
+    assert np.isnan(pack(tmp_path / "model.ubj", GENERATE).manifest.missing_value)
     assert read_manifest(tmp_path / "bundle").missing == "NaN"
     assert np.isnan(load_bundle(tmp_path / "bundle").missing)
 
@@ -285,7 +290,7 @@ def test_the_missing_value_that_a_wrapper_wrote_is_taken_over(tmp_path: Path) ->
     with pytest.raises(BundleRefusedError, match=r"treated -1 as missing, and --missing is -999"):
         pack(tmp_path / "model.json", GENERATE, missing=-999.0)
     packed = pack(tmp_path / "model.json", GENERATE)
-    assert packed.missing == load_bundle(tmp_path / "bundle").missing == -1.0
+    assert packed.manifest.missing_value == load_bundle(tmp_path / "bundle").missing == -1.0
     assert packed.notes == (
         "the model's scikit-learn wrapper treated -1 as missing; the bundle does the same",
     )
@@ -300,7 +305,7 @@ def test_a_wrapper_that_says_nothing_of_missing_values_is_passed_over(
     booster = trained(tmp_path / "model.json")
     booster.set_attr(scikit_learn=told)
     booster.save_model(tmp_path / "model.json")
-    assert np.isnan(pack(tmp_path / "model.json", GENERATE).missing)
+    assert np.isnan(pack(tmp_path / "model.json", GENERATE).manifest.missing_value)
 
 
 @pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0, 0.5], [0.5] * 4, 0.5])
@@ -324,7 +329,7 @@ def test_weights_of_one_change_nothing(tmp_path: Path) -> None:
     written = json.loads(model.read_bytes())
     written["learner"]["gradient_booster"]["model"]["weight_drop"] = [1.0] * 4
     model.write_text(json.dumps(written))
-    assert pack(model, GENERATE).trees == 4
+    assert pack(model, GENERATE).manifest.trees == 4
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:

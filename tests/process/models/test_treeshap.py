@@ -18,6 +18,7 @@ import models.backend.xgboost_backend
 from models.backend import open_backend
 from models.bundle import Bundle
 from models.treeshap import TreeShap
+from tests.support.bundles import booster_in
 from tests.support.small_model import NAMES, matrix_of
 
 
@@ -195,7 +196,7 @@ def test_the_backend_gives_those_of_xgboost_whatever_the_fast_way_does(
     matrix = matrix_of(50, len(NAMES), 8)
     found = backend.contributions(matrix)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, of_xgboost(bundle.booster, matrix), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found, of_xgboost(booster_in(bundle), matrix), rtol=0, atol=1e-5)
 
 
 def test_the_backend_takes_the_fast_way(bundle: Bundle) -> None:

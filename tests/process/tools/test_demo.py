@@ -23,6 +23,7 @@ from features.definition import FeatureSet, load_feature_set
 from features.tables import EventTableReader, Partitioning, build
 from models.bundle import load_bundle
 from schemas.batch import Records
+from tests.support.bundles import booster_in
 from tests.support.fakes import FakeMessage
 from tools.demo import audit as audit_module
 from tools.demo import run as run_module
@@ -73,7 +74,7 @@ def write_honest(path: Path, days: int) -> None:
 
 
 def model_of(folder: Path) -> bytes:
-    return bytes(load_bundle(folder / "model").booster.save_raw("json"))
+    return bytes(booster_in(load_bundle(folder / "model")).save_raw("json"))
 
 
 # What is played

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from base.errors import BundleRefusedError, ConfigurationError
 from features.definition import load_feature_set
 from models.bundle import Knots, Location, TrainingRecord, load_bundle, write_bundle
-from tests.support.bundles import edit_manifest
+from tests.support.bundles import booster_in, edit_manifest
 from tests.support.event_files import lines, row
 from tests.support.healthy import edit, healthy_pipeline
 from tools.cli.model import app
@@ -56,7 +56,7 @@ def location(pipeline: Path) -> Path:
     bundle = load_bundle(pipeline / "model")
     write_bundle(
         folder / "two",
-        bundle.booster,
+        booster_in(bundle),
         name="second",
         version="2",
         features=bundle.features,
@@ -138,15 +138,15 @@ def test_show_lists_the_bundles_of_a_location(location: Path) -> None:
     place.promote("one")
     place.promote("two")
     lines = run("show", location).stdout.splitlines()
-    assert columns(lines[0]) == ["bundle", "model", "features", "trees", "trained", "calibration"]
+    assert columns(lines[0]) == ["bundle", "model", "kind", "features", "trained", "calibration"]
     assert columns(lines[1])[:2] == ["one", "before"]
     assert columns(lines[2]) == ["three", "refused"]
     assert columns(lines[3]) == [
         "two",
         "champion",
         "second 2",
+        f"binary:logistic, {load_bundle(location / 'two').trees} trees",
         str(len(load_bundle(location / "two").features)),
-        str(load_bundle(location / "two").trees),
         "123,456 rows, 789 frauds, 2018-07-25 to 2018-07-31, XGBoost 3.2.0",
         "2 knots, scores 0.0125 to 0.975",
     ]

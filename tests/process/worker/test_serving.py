@@ -23,6 +23,7 @@ from models.bundle import load_bundle, write_bundle
 from models.calibration import Calibration
 from models.policy import Rules, load_policy
 from tests.support import replay
+from tests.support.bundles import booster_in
 from tests.support.healthy import edit, healthy_pipeline
 from tests.support.payments import good_record, records, write_pipeline
 from tools.checks.files import read_files
@@ -200,7 +201,7 @@ def test_scores_are_those_of_the_bundles_calibration(pipeline: Pipeline, tmp_pat
     old = pipeline.bundle
     write_bundle(
         tmp_path / "calibrated",
-        old.booster,
+        booster_in(old),
         name="payments",
         version="2",
         features=pipeline.feature_set.features,

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from tools.cli.options import JsonOption, require_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
 
     from models.bundle.manifest import NamedFeature
-    from models.bundle.pack import Packed
+    from models.bundle.pack_onnx import Sample
+    from models.bundle.packed import Packed
+
+_MAX_SAMPLE = 100_000
+"""Rows of a sample that are read: enough to find differences in a few seconds."""
 
 
 def pack(
@@ -23,7 +30,9 @@ def pack(
     model: Annotated[
         Path,
         typer.Option(
-            metavar="FILE", help="Model file of XGBoost, JSON or UBJ; pickles are refused."
+            metavar="FILE",
+            help="Model file: XGBoost in JSON or UBJ, or any other library in ONNX; pickles are "
+            "refused.",
         ),
     ],
     name: Annotated[str, typer.Option(help="Name of the model, as scores show it.")],
@@ -60,30 +69,73 @@ def pack(
             show_default="as the file says",
         ),
     ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="ONNX: output, or tensor within the graph, that is the score; default: the only "
+            "output of floats.",
+            show_default=False,
+        ),
+    ] = None,
+    probability: Annotated[
+        bool | None,
+        typer.Option(
+            "--probability/--margin",
+            help="ONNX, required: the output is the probability of fraud, or its log-odds.",
+            show_default=False,
+        ),
+    ] = None,
+    sample: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.parquet",
+            help="ONNX: rows of the training table, for the golden vectors.",
+            show_default=False,
+        ),
+    ] = None,
+    expected: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="ONNX: column of --sample with the predictions of the library that trained the "
+            "model; the bundle must give the same within 1e-5.",
+            show_default=False,
+        ),
+    ] = None,
     golden: Annotated[int, typer.Option(min=1, max=1000, help="Number of golden vectors.")] = 128,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the golden vectors.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Pack an XGBoost model that was trained elsewhere into a bundle, and verify it.
+    """Pack a model that was trained elsewhere into a bundle, and verify it.
 
-    Accepts models with one output per row, also those saved by XGBClassifier. The
-    golden vectors are drawn near the thresholds of the model's trees.
+    Accepts models of XGBoost with one output per row, also those saved by
+    XGBClassifier, and models of other libraries in ONNX with one input of float32.
+    The golden vectors are drawn near the thresholds of XGBoost's trees, or from the
+    rows of --sample.
     """
-    from models.bundle.pack import Names, pack_model
+    from models.bundle.pack import pack_model
+    from models.bundle.pack_onnx import pack_onnx
+    from models.bundle.packed import Names
 
-    names = Names(None if feature_names is None else _listed(feature_names), generate_names)
-    packed = pack_model(
-        model,
-        out,
-        name=name,
-        version=version,
-        names=names,
-        definitions=None if features_from is None else _features(features_from),
-        golden=golden,
-        seed=seed,
-        all_rounds=all_rounds,
-        missing=_number(missing),
-    )
+    names = None if feature_names is None else _listed(feature_names)
+    common: dict[str, Any] = {
+        "name": name,
+        "version": version,
+        "names": Names(names, generate_names),
+        "definitions": None if features_from is None else _features(features_from),
+        "golden": golden,
+        "seed": seed,
+    }
+    if _is_onnx(model):
+        _refuse_given({"--all-rounds": all_rounds or None, "--missing": missing}, "XGBoost")
+        kind, rows = _kind(model, probability), _sample(sample, names, expected)
+        packed = pack_onnx(model, out, kind=kind, output=output, sample=rows, **common)
+    else:
+        of_onnx = {"--output": output, "--sample": sample, "--expected": expected}
+        _refuse_given({**of_onnx, "--probability/--margin": probability}, "ONNX")
+        common |= {"all_rounds": all_rounds, "missing": _number(missing)}
+        packed = pack_model(model, out, **common)
     if as_json:
         print(json.dumps(_as_json(packed, out)))
         return
@@ -130,30 +182,123 @@ def _features(path: Path) -> Sequence[NamedFeature]:
     return load_feature_set(path).features
 
 
+def _is_onnx(model: Path) -> bool:
+    from models.bundle.foreign_formats import is_onnx
+    from models.bundle.sums import MAX_BUNDLE_BYTES, read_plain
+
+    return is_onnx(read_plain(model, MAX_BUNDLE_BYTES)[:3])
+
+
+def _refuse_given(given: Mapping[str, object], library: str) -> None:
+    """Refuse options that are for models of another library."""
+    from base.errors import ConfigurationError
+
+    for option, value in given.items():
+        if value is not None:
+            raise ConfigurationError(
+                f"{option}: is for models of {library}, and --model is another one; remove the option"
+            )
+
+
+def _kind(model: Path, probability: bool | None) -> Literal["probability", "margin"]:
+    from base.errors import ConfigurationError
+
+    if probability is None:
+        raise ConfigurationError(
+            f"{model}: does not say what its output is; give --probability if it lies between 0 and "
+            "1 (predict_proba; the graph ends with a sigmoid or softmax), or --margin if it is the "
+            "log-odds of fraud before that (decision_function, raw_score, logits). If you are not "
+            "sure, run the model on some rows"
+        )
+    return "probability" if probability else "margin"
+
+
+def _sample(path: Path | None, names: Sequence[str] | None, expected: str | None) -> Sample | None:
+    """Read the columns of a table that the model takes, and the expected scores."""
+    import numpy as np
+
+    from base.errors import ConfigurationError
+    from models.bundle.pack_onnx import Sample
+
+    if path is None:
+        if expected is not None:
+            raise ConfigurationError("--expected: is a column of --sample; give --sample as well")
+        return None
+    if names is None:
+        raise ConfigurationError(
+            "--sample: give --feature-names as well; they are the columns of the table, in the order "
+            "of the training columns"
+        )
+    table = _table(path, [*names, *([] if expected is None else [expected])])
+    columns = [_numbers(table, name) for name in names]
+    vectors = np.column_stack(columns).astype(np.float32)
+    if np.isinf(vectors).any():
+        raise ConfigurationError(
+            f"--sample: {path} holds numbers that are infinite as float32; NaN or null means missing"
+        )
+    return Sample(vectors, None if expected is None else _numbers(table, expected))
+
+
+def _table(path: Path, columns: Sequence[str]) -> pa.Table:
+    """Read columns of the first rows of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from base.errors import ConfigurationError
+    from base.suggest import unknown
+
+    require_path("--sample", path)
+    try:
+        known = pq.read_schema(path).names
+        for column in columns:
+            if column not in known:
+                raise ConfigurationError(f"--sample: {path}: {unknown('column', column, known)}")
+        table = pq.read_table(path, columns=list(columns)).slice(0, _MAX_SAMPLE)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ConfigurationError(f"--sample: {path} cannot be read as Parquet ({error})") from error
+    if not len(table):
+        raise ConfigurationError(f"--sample: {path} has no rows; give some of the training table")
+    return table
+
+
+def _numbers(table: pa.Table, column: str) -> npt.NDArray[np.float64]:
+    import pyarrow as pa
+
+    from base.errors import ConfigurationError
+
+    try:
+        numbers: npt.NDArray[np.float64] = table[column].cast(pa.float64()).to_numpy()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ConfigurationError(f"--sample: column {column} is no number ({error})") from error
+    return numbers
+
+
 def _as_json(packed: Packed, out: Path) -> dict[str, object]:
-    verified = packed.verified
+    verified, manifest = packed.verified, packed.manifest
     return {
         "bundle": str(out),
         "name": verified.name,
         "version": verified.version,
-        "objective": packed.objective,
-        "trees": packed.trees,
+        "format": manifest.format,
+        "objective": manifest.objective,
+        "trees": manifest.trees,
+        "output": None if manifest.output is None else manifest.output.model_dump(),
         "features": [feature.model_dump() for feature in verified.features],
-        "golden": packed.golden,
-        "missing": None if math.isnan(packed.missing) else packed.missing,
+        "golden": manifest.golden,
+        "missing": None if manifest.missing == "NaN" else manifest.missing,
         "sums": verified.sums,
         "notes": list(packed.notes),
     }
 
 
 def _lines(packed: Packed, out: Path, *, defined: bool) -> list[str]:
-    verified = packed.verified
+    verified, manifest = packed.verified, packed.manifest
     made = (
-        f"{out}: {verified.name} {verified.version}, {packed.objective}, {packed.trees:,} trees, "
-        f"{len(verified.features)} features, {packed.golden} golden vectors; verified"
+        f"{out}: {verified.name} {verified.version}, {manifest.kind}, {len(verified.features)} "
+        f"features, {manifest.golden} golden vectors; verified"
     )
-    if not math.isnan(packed.missing):
-        made += f"; {packed.missing:.9g} counts as missing, like NaN"
+    if manifest.missing != "NaN":
+        made += f"; {manifest.missing:.9g} counts as missing, like NaN"
     lines = [made, *(f"note: {note}" for note in packed.notes)]
     if not defined:
         lines.append(

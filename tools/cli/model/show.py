@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from models.bundle import Knots, Location, Manifest, TrainingRecord
 
-_COLUMNS = ("bundle", "", "model", "features", "trees", "trained", "calibration")
+_COLUMNS = ("bundle", "", "model", "kind", "features", "trained", "calibration")
 
 
 def show(
@@ -57,8 +57,8 @@ class _Row:
             self.name,
             self.mark,
             f"{manifest.name} {manifest.version}",
+            manifest.kind,
             str(len(manifest.features)),
-            f"{manifest.trees:,}",
             _trained(manifest.trained),
             _calibration(manifest.calibration),
         )
@@ -75,8 +75,7 @@ def _show_bundle(path: Path, manifest: Manifest, *, as_json: bool) -> None:
     lines = {
         "bundle": str(path),
         "model": f"{manifest.name} {manifest.version}",
-        "objective": manifest.objective,
-        "trees": f"{manifest.trees:,}",
+        "kind": manifest.kind,
         "features": ", ".join(feature.name for feature in manifest.features),
         "missing": "NaN" if manifest.missing == "NaN" else f"NaN and {manifest.missing:.9g}",
         "calibration": _calibration(manifest.calibration),
@@ -151,8 +150,7 @@ def _table(location: Location, rows: Sequence[_Row]) -> None:
 
     table = Table(title=str(location.folder))
     for name in _COLUMNS:
-        right = name in ("features", "trees")
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+        table.add_column(name, justify="right" if name == "features" else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row.cells()))
     console = Console()

@@ -1,0 +1,126 @@
+"""Models in ONNX on a CPU or an NVIDIA GPU, by ONNX Runtime."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+
+from base.errors import BundleRefusedError, CudaUnusableError, DeviceLostError
+from models.backend.protocol import Contributions, Margins, Matrix, check_matrix
+from models.backend.sampled_shapley import SampledShapley
+from models.bundle import Bundle
+from models.bundle.model_checks import short_message
+from models.bundle.onnx_graph import import_or_refuse
+from models.bundle.onnx_model import Blocks, OnnxModel, open_session
+
+CUDA = "CUDAExecutionProvider"
+_CUDA_OPTIONS: Final = {"device_id": "0", "use_tf32": "0"}
+"""Options of the provider: the first GPU, and no products with the 10 bits of TF32."""
+_CUDA_BLOCK: Final = 1_024
+"""Rows of a block on a GPU, where a call costs more and a row less."""
+
+
+class OnnxBackend:
+    """A model on the CPU. Each thread computes whole blocks, so margins do not depend on them."""
+
+    device = "cpu"
+
+    def __init__(self, model: OnnxModel, bundle: Bundle, threads: int) -> None:
+        self._names = [feature.name for feature in bundle.features]
+        self._blocks = self._open(model, threads)
+        self._block = self._blocks[0].rows
+        self._pool = ThreadPoolExecutor(len(self._blocks), "onnx")
+        # The buffers serve one micro-batch at a time.
+        self._lock = threading.Lock()
+        # The first call allocates the memory of the graph, so it is made before the first event.
+        self.margins(np.full((1, len(self._names)), np.nan, np.float32))
+
+    def margins(self, matrix: Matrix) -> Margins:
+        check_matrix(matrix, self._names)
+        if not len(matrix):
+            return np.empty(0, np.float32)
+        with self._lock:
+            return self._computed(matrix)
+
+    def contributions(self, matrix: Matrix) -> Contributions:
+        check_matrix(matrix, self._names)
+        return self._shapley(matrix)
+
+    @cached_property
+    def _shapley(self) -> SampledShapley:
+        return SampledShapley(self.margins, len(self._names))
+
+    def _open(self, model: OnnxModel, threads: int) -> list[Blocks]:
+        return [Blocks(model.session, model.output, model.columns) for _ in range(threads)]
+
+    def _computed(self, matrix: Matrix) -> Margins:
+        blocks = -(-len(matrix) // self._block)
+        threads = min(len(self._blocks), blocks)
+        if threads == 1:
+            return self._blocks[0].margins(matrix)
+        step = self._block * -(-blocks // threads)
+        shares = [matrix[start : start + step] for start in range(0, len(matrix), step)]
+        return np.concatenate(list(self._pool.map(Blocks.margins, self._blocks, shares)))
+
+
+class OnnxCudaBackend(OnnxBackend):
+    """A model on the first visible GPU; its methods raise DeviceLostError if the GPU fails."""
+
+    device = "cuda"
+
+    def _open(self, model: OnnxModel, threads: int) -> list[Blocks]:  # noqa: ARG002  one for the GPU
+        session = _open_on_gpu(model)
+        return [Blocks(session, model.output, model.columns, _CUDA_BLOCK)]
+
+    def _computed(self, matrix: Matrix) -> Margins:
+        with _on_gpu():
+            return super()._computed(matrix)
+
+
+def _open_on_gpu(model: OnnxModel) -> Any:
+    """Open a session whose operators all run on the GPU.
+
+    ONNX Runtime by itself would use the CPU for those that it cannot run there, or for all.
+
+    Raises:
+        CudaUnusableError: naming what is missing, and the remedy.
+    """
+    runtime = import_or_refuse("onnxruntime", "device: cuda")
+    if CUDA not in runtime.get_available_providers():
+        raise CudaUnusableError(
+            "device: cuda needs an ONNX Runtime with CUDA, this one has none; install the extra "
+            "`onnx-gpu` instead of `onnx`, or set device: cpu"
+        )
+    try:
+        session = open_session(model.content, "device: cuda", [(CUDA, _CUDA_OPTIONS)])
+    except BundleRefusedError as error:
+        raise CudaUnusableError(
+            f"{error}. Operators of ai.onnx.ml, such as tree ensembles, run on a CPU only: set "
+            "device: cpu"
+        ) from error
+    if session.get_providers()[0] != CUDA:
+        raise CudaUnusableError(
+            "device: cuda found no GPU that ONNX Runtime can use; install NVIDIA's driver, give the "
+            "container a GPU (`nvidia-smi` lists driver and GPUs), or set device: cpu"
+        )
+    return session
+
+
+@contextmanager
+def _on_gpu() -> Iterator[None]:
+    """Turn all exceptions of the GPU, its driver and its memory into DeviceLostError."""
+    try:
+        yield
+    # ONNX Runtime raises several classes. None of these errors is caused by the events.
+    except Exception as error:
+        raise DeviceLostError(
+            f"the GPU failed while it scored ({short_message(error)}); the next process "
+            "reads all uncommitted events again: check the node's driver and GPU with nvidia-smi, "
+            "and that no other process takes the GPU's memory"
+        ) from error

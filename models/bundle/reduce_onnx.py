@@ -1,0 +1,150 @@
+"""Reduce a model in ONNX to its score, test how it treats rows, and compute golden margins.
+
+This runs in a child process (`models.sandbox.child`), because a model file may exhaust memory and
+time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from base.arrays import Floats32, Mask
+from base.errors import BundleRefusedError
+from models.bundle.golden import Golden
+from models.bundle.manifest import GraphOutput
+from models.bundle.onnx_graph import OnnxGraph
+from models.bundle.onnx_model import OnnxModel, check_outputs
+from models.bundle.pack_onnx import MODEL_FILE, Sample, read_request
+from models.bundle.sums import MAX_BUNDLE_BYTES, read_plain
+from models.calibration import logistic
+
+AGREEMENT = 1e-5
+"""Largest difference from the scores of the library that trained the model."""
+_MISSING = 0.1
+_IMPUTE = (
+    "make the treatment of missing values a part of the graph (scikit-learn: a pipeline that begins "
+    "with SimpleImputer; PyTorch: torch.where(torch.isnan(x), fill, x)), and export it again"
+)
+
+_NO_SAMPLE = (
+    "golden vectors are random numbers; with --sample they are rows of your table, and --expected "
+    "compares the scores with those of the library that trained the model"
+)
+
+
+def reduce_onnx(path: Path, folder: Path) -> dict[str, Any]:
+    """Check a model file, and write the reduced model and its golden vectors.
+
+    Args:
+        path: The model file.
+        folder: Folder with the request, where the files are written.
+
+    Returns:
+        Name of the output, number of columns, and notes for the model's owner.
+
+    Raises:
+        BundleRefusedError: naming the fault and the remedy.
+    """
+    request, sample = read_request(folder)
+    where = str(path)
+    graph = OnnxGraph(read_plain(path, MAX_BUNDLE_BYTES), where)
+    output = GraphOutput(name=graph.reduce(request["output"]), kind=request["kind"])
+    columns = graph.check()
+    content = graph.as_bytes()
+    model = OnnxModel.opened(content, output, columns, where)
+    if sample is not None and sample.vectors.shape[1] != columns:
+        raise BundleRefusedError(
+            f"{where}: has {columns} columns, and {sample.vectors.shape[1]} feature names were "
+            "given; give one for each, in the order of the training columns"
+        )
+    random = np.random.default_rng(request["seed"])
+    vectors = _vectors(random, columns, request["golden"], sample)
+    check_outputs(model, np.nan_to_num(vectors), where)
+    _check_missing(model, vectors, where)
+    _check_rows(model, vectors, where)
+    notes = _compared(model, sample, where)
+    (folder / MODEL_FILE).write_bytes(content)
+    for name, part in Golden(vectors, model.margins(vectors)).files().items():
+        (folder / name).write_bytes(part)
+    return {"output": output.name, "columns": columns, "notes": notes}
+
+
+def _vectors(
+    random: np.random.Generator, columns: int, count: int, sample: Sample | None
+) -> Floats32:
+    """Golden vectors float32[count, columns]; in the first row all features are missing.
+
+    They are rows of the sample. Without one they are zeros and numbers of all magnitudes between
+    0.01 and 10,000, of both signs.
+    """
+    shape = (count, columns)
+    if sample is None:
+        vectors = 10.0 ** random.uniform(-2, 4, shape) * random.choice([1, 1, 1, -1], shape)
+        vectors[random.random(shape) < _MISSING] = 0.0
+    else:
+        vectors = sample.vectors[random.integers(0, len(sample.vectors), count)]
+    golden: Floats32 = vectors.astype(np.float32)
+    golden[random.random(shape) < _MISSING] = np.nan
+    golden[0] = np.nan
+    return golden
+
+
+def _check_missing(model: OnnxModel, vectors: Floats32, where: str) -> None:
+    """Refuse a model that gives no number if a feature is missing, or all of them."""
+    every = np.full(vectors.shape[1], np.nan, np.float32)
+    one = np.tile(np.nan_to_num(vectors[-1]), (len(every), 1))
+    np.fill_diagonal(one, np.nan)
+    for what, rows in (("a feature", one), ("every feature", every[None]), ("some", vectors)):
+        wrong = np.flatnonzero(~np.isfinite(model.margins(rows)))
+        if len(wrong):
+            which = f" (column {wrong[0] + 1} of {len(every)})" if what == "a feature" else ""
+            raise BundleRefusedError(
+                f"{where}: gives no finite number if {what} is missing (NaN){which}; {_IMPUTE}"
+            )
+
+
+def _check_rows(model: OnnxModel, vectors: Floats32, where: str) -> None:
+    """Refuse a model in which the score of an event depends on others, or on chance."""
+    margins = model.margins(vectors)
+    moved = model.margins(np.roll(vectors, 1, axis=0))
+    alone = np.concatenate([model.margins(row[None]) for row in vectors])
+    differ = _differ(alone, margins) | _differ(np.roll(moved, -1), margins)
+    if differ.any():
+        row = int(np.flatnonzero(differ)[0])
+        raise BundleRefusedError(
+            f"{where}: gives {margins[row]:.9g} for an event among others, and {alone[row]:.9g} for "
+            "it alone: its operators mix the events of a batch, such as a mean, a softmax or a "
+            "normalisation over the first axis; export a model that treats each event by itself"
+        )
+
+
+def _differ(one: Floats32, other: Floats32) -> Mask:
+    differ: Mask = one.view(np.uint32) != other.view(np.uint32)
+    return differ
+
+
+def _compared(model: OnnxModel, sample: Sample | None, where: str) -> list[str]:
+    """Compare scores of the sample with the expected ones; return notes for the model's owner."""
+    if sample is None:
+        return [_NO_SAMPLE]
+    if sample.expected is None:
+        return []
+    margins = model.margins(sample.vectors)
+    scores = logistic(margins) if model.output.kind == "probability" else margins
+    allowed = AGREEMENT * np.maximum(1.0, np.abs(sample.expected))
+    difference = np.abs(scores - sample.expected)
+    wrong = np.flatnonzero(~(difference <= allowed))
+    if len(wrong):
+        row = int(wrong[np.argmax(difference[wrong])])
+        raise BundleRefusedError(
+            f"{where}: differs from --expected by more than {AGREEMENT:g} on {len(wrong):,} of "
+            f"{len(margins):,} rows, most on row {row}: {scores[row]:.9g}, where "
+            f"{sample.expected[row]:.9g} is expected. A converter may round thresholds of trees to "
+            "float32, so that events at a threshold take the other branch: train on float32 "
+            "features, or pack without --expected to accept the difference"
+        )
+    largest = float(difference.max(initial=0.0))
+    return [f"differs from the expected scores of {len(margins):,} rows by at most {largest:.2g}"]
