@@ -101,8 +101,8 @@ def _open_on_gpu(model: OnnxModel) -> Any:
         session = open_session(model.content, "device: cuda", [(CUDA, _CUDA_OPTIONS)])
     except BundleRefusedError as error:
         raise CudaUnusableError(
-            f"{error}. Operators of ai.onnx.ml, such as tree ensembles, run on a CPU only: set "
-            "device: cpu"
+            f"{error}, or set device: cpu; tree ensembles and other operators of ai.onnx.ml run on a "
+            "CPU only"
         ) from error
     if session.get_providers()[0] != CUDA:
         raise CudaUnusableError(
