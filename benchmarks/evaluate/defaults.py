@@ -72,14 +72,15 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     case = next(case for case in CASES if case.example == given.case)
     with tempfile.TemporaryDirectory(prefix="fraud-worker-eval.") as scratch:
-        table = given.table or _built(case, Path(scratch) / "table.parquet")
+        table = given.table or built(case, Path(scratch) / "table.parquet")
         bundle = given.bundle or Path(scratch) / "bundle"
         trained = {} if given.bundle else train(case, table, bundle)
         print(json.dumps({**trained, "test": measure(case, TrainingTable(table), bundle)}))
     return 0
 
 
-def _built(case: Case, out: Path) -> Path:
+def built(case: Case, out: Path) -> Path:
+    """Build the table of a case at ``out``."""
     feature_set = load_feature_set(_EXAMPLES / case.example / "features.yaml")
     build(feature_set, EventTableReader(feature_set, [_DATA / case.file]), out)
     return out
@@ -106,7 +107,7 @@ def train(case: Case, table: Path, out: Path) -> dict[str, Any]:
 def measure(case: Case, table: TrainingTable, bundle: Path) -> dict[str, float]:
     """Metrics on the test days."""
     lengths = Lengths(train=7, delay=7, assess=case.test_days)
-    train_from, since = (_time(day) for day in (case.last - timedelta(days=6), case.test_from))
+    train_from, since = (midnight(day) for day in (case.last - timedelta(days=6), case.test_from))
     events = table.read(train_from, since + case.test_days * DAY)
     fold = make_fold(events, train_from, lengths, known_by=np.iinfo(np.int64).max)
     rows = fold.assess if case.blocked else np.flatnonzero(events.times >= since)
@@ -122,7 +123,8 @@ def measure(case: Case, table: TrainingTable, bundle: Path) -> dict[str, float]:
     }
 
 
-def _time(day: date) -> int:
+def midnight(day: date) -> int:
+    """Begin of a day, UTC, in microseconds since 1970."""
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000
 
 

@@ -1,0 +1,149 @@
+"""Models of other libraries give their own predictions through the worker's scoring stage."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+import pytest
+from onnxmltools import convert_lightgbm
+from onnxmltools.convert.common.data_types import FloatTensorType as LightgbmFloats
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from models.backend import open_backend
+from models.bundle import load_bundle
+from models.bundle.pack_onnx import Sample, pack_onnx
+from models.bundle.packed import Names
+from tests.support.examples import load_example
+from tests.support.small_model import FakeFeatureSet, reference
+from worker.stages.serving import Score
+
+EVENTS, TRAINED, COLUMNS = 10_000, 2_000, 12
+NAMES = [f"f{column}" for column in range(COLUMNS)]
+Matrix = npt.NDArray[np.float32]
+Predict = Callable[[Matrix], npt.NDArray[np.float64]]
+
+
+def events() -> Matrix:
+    """Amounts with two digits, counts, and shares; one value in twenty is missing."""
+    random = np.random.default_rng(8)
+    matrix = random.lognormal(2.0, 1.0, (EVENTS, COLUMNS)).round(2)
+    matrix[:, 4:8] = random.integers(0, 60, (EVENTS, 4))
+    matrix[:, 8:] = random.beta(0.5, 8.0, (EVENTS, COLUMNS - 8))
+    matrix[random.random(matrix.shape) < 0.05] = np.nan
+    return matrix.astype(np.float32)
+
+
+def frauds(matrix: Matrix) -> npt.NDArray[np.int8]:
+    known = np.nan_to_num(matrix)
+    risk = known[:, 0] / 10 + known[:, 4] / 30 + 4 * known[:, 8] + known[:, 1] * known[:, 9]
+    noise = np.random.default_rng(9).normal(0, 0.5, len(matrix))
+    return (risk + noise > 3.0).astype(np.int8)
+
+
+MATRIX = events()
+TRAINING, LABELS = MATRIX[:TRAINED], frauds(MATRIX)[:TRAINED]
+
+SCIKIT_LEARN = {
+    "random forest": RandomForestClassifier(100, max_depth=8, random_state=0),
+    "gradient boosting": make_pipeline(
+        SimpleImputer(), GradientBoostingClassifier(n_estimators=50, random_state=0)
+    ),
+    "histogram gradient boosting": HistGradientBoostingClassifier(max_iter=60, random_state=0),
+    "logistic regression": make_pipeline(
+        SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression()
+    ),
+    "neural network": make_pipeline(
+        SimpleImputer(strategy="median"),
+        StandardScaler(),
+        MLPClassifier((16, 8), max_iter=30, random_state=0),
+    ),
+}
+
+
+def scores(
+    folder: Path, content: bytes, expected: npt.NDArray[np.float64] | None = None
+) -> npt.NDArray[np.float64]:
+    """Scores of all events by a worker's scoring stage, with the model packed as a user does."""
+    (folder / "m.onnx").write_bytes(content)
+    features = [reference(name) for name in NAMES]
+    pack_onnx(
+        folder / "m.onnx",
+        folder / "bundle",
+        name="other",
+        version="1",
+        names=Names(NAMES),
+        definitions=features,
+        kind="probability",
+        sample=Sample(MATRIX, expected),
+    )
+    bundle = load_bundle(folder / "bundle")
+    feature_set: Any = FakeFeatureSet(features)
+    enriched: Any = SimpleNamespace(matrix=MATRIX)
+    score = Score(bundle, open_backend(bundle, "cpu", threads=2), feature_set)
+    return score(enriched).scores
+
+
+@pytest.mark.parametrize("name", SCIKIT_LEARN)
+def test_scikit_learn(tmp_path: Path, name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the training and the converter
+        model = SCIKIT_LEARN[name].fit(TRAINING, LABELS)
+        inputs = [("features", FloatTensorType([None, COLUMNS]))]
+        content = to_onnx(model, initial_types=inputs, options={"zipmap": False})
+    expected = model.predict_proba(MATRIX)[:, 1]
+    found = scores(tmp_path, content.SerializeToString(), expected)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    assert len(np.unique(found)) > 100
+
+
+def boosted() -> lgb.Booster:
+    params = {"objective": "binary", "num_leaves": 15, "verbose": -1, "seed": 0, "num_threads": 1}
+    return lgb.train(params, lgb.Dataset(TRAINING, LABELS), num_boost_round=100)
+
+
+def at_thresholds(booster: lgb.Booster) -> Matrix:
+    """Events of which each has a feature at a threshold of a tree, as float32."""
+    splits = booster.trees_to_dataframe().dropna(subset=["threshold"])
+    columns = splits["split_feature"].str.removeprefix("Column_").astype(int).to_numpy()
+    chosen = MATRIX[np.arange(len(splits)) % EVENTS].copy()
+    chosen[np.arange(len(splits)), columns] = splits["threshold"].to_numpy(np.float32)
+    return chosen
+
+
+def test_lightgbm(tmp_path: Path) -> None:
+    booster, example = boosted(), load_example("other_libraries/lightgbm_model.py")
+    inputs = [("features", LightgbmFloats([None, COLUMNS]))]
+    rounded = example.round_thresholds(booster)
+    content = convert_lightgbm(rounded, initial_types=inputs, zipmap=False)
+    expected = booster.predict(MATRIX)
+    found = scores(tmp_path, content.SerializeToString(), expected)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    assert len(np.unique(found)) > 100
+    edge = at_thresholds(booster)
+    margins = open_backend(load_bundle(tmp_path / "bundle"), "cpu").margins(edge)
+    raw = booster.predict(edge, raw_score=True)
+    np.testing.assert_allclose(margins, raw, rtol=0, atol=1e-4)
+    # Without it, events at a threshold take the other branch.
+    plain = convert_lightgbm(booster, initial_types=inputs, zipmap=False)
+    (tmp_path / "plain").mkdir()
+    scores(tmp_path / "plain", plain.SerializeToString())
+    margins = open_backend(load_bundle(tmp_path / "plain" / "bundle"), "cpu").margins(edge)
+    assert (np.abs(margins - raw) > 1e-3).any()
