@@ -1,8 +1,9 @@
-"""Flip single bits of a bundle, update its checksums, and verify it.
+"""Flip single bits of bundles, update their checksums, and verify them.
 
     .venv/bin/python tests/commands/flips.py --flips 500 --seed 7
 
-A bundle with updated checksums must be refused, or accepted with unchanged golden margins. Progress
+Every second bundle has a model in ONNX. A bundle with updated checksums must be refused, or accepted
+with golden margins that are unchanged, within the tolerance of its format. Progress
 is printed to stderr, and the result to stdout as a line of JSON. Exit status 0 means that this is
 true for all flips, and that every flip without updated checksums is refused.
 """
@@ -18,11 +19,12 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +33,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from base.errors import BundleRefusedError
 from models.backend import open_backend
 from models.bundle import Knots, Limits, TrainingRecord, load_bundle, verify, write_bundle
+from models.bundle.pack_onnx import Sample, pack_onnx
+from models.bundle.packed import Names
 from models.training import fit
+from tests.support.onnx_models import network, saved
 from tests.support.small_model import NAMES, labels_of, matrix_of, reference
 
 FEATURES = [reference(name) for name in NAMES]
@@ -65,6 +70,16 @@ def small_bundle(folder: Path) -> Path:
     )
 
 
+def small_onnx_bundle(folder: Path) -> Path:
+    """Write a bundle with a model in ONNX and less than 16 KiB."""
+    model = saved(network(len(NAMES)), folder.with_suffix(".onnx"))
+    options: dict[str, Any] = {"name": "demo", "version": "1", "kind": "probability"}
+    sample = Sample(matrix_of(500, len(NAMES)))
+    names = Names(NAMES)
+    pack_onnx(model, folder, names=names, definitions=FEATURES, sample=sample, golden=40, **options)
+    return folder
+
+
 def contents_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
@@ -87,12 +102,14 @@ class Flip:
     """Result of one flip.
 
     Attributes:
+        format: Format of the bundle's model.
         file: Name of the file.
         bit: Index of the bit in the file.
         reason: Reason of the refusal; "" if the bundle was accepted.
         margins_same: False if the bundle was accepted and its golden margins have changed.
     """
 
+    format: str
     file: str
     bit: int
     reason: str
@@ -102,10 +119,12 @@ class Flip:
 class Flipper:
     """Verify copies of one bundle, each with a flipped bit."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, kind: str, make: Callable[[Path], Path]) -> None:
         self._scratch = scratch
-        self.folder = small_bundle(scratch / "bundle")
-        self._golden = load_bundle(self.folder).golden
+        self._format = kind
+        self.folder = make(scratch / kind)
+        bundle = load_bundle(self.folder)
+        self._golden, self._tolerance = bundle.golden, bundle.model.TOLERANCE
 
     def draw(self, count: int, seed: int) -> Iterator[tuple[str, int]]:
         """Draw bits uniformly from all files except the checksums."""
@@ -126,12 +145,15 @@ class Flipper:
             try:
                 verified = verify(copy, expected=FEATURES, limits=LIMITS)
             except BundleRefusedError as error:
-                return Flip(file, bit, str(error).replace(str(copy), ""), margins_same=True)
+                reason = str(error).replace(str(copy), "")
+                return Flip(self._format, file, bit, reason, margins_same=True)
             # As in a worker, where a crash in the model ends the whole process.
             backend = open_backend(load_bundle(copy, proven=verified.sums), "cpu", threads=1)
             margins = backend.margins(np.tile(self._golden.vectors, (50, 1)))
             expected = np.tile(self._golden.margins, 50)
-            return Flip(file, bit, "", np.array_equal(margins, expected))
+            allowed = self._tolerance * np.maximum(1.0, np.abs(expected))
+            same = bool((np.abs(margins - expected) <= allowed).all())
+            return Flip(self._format, file, bit, "", same)
 
 
 def accepted_with_old_sums(folder: Path, contents: dict[str, bytes]) -> list[tuple[str, int]]:
@@ -149,6 +171,9 @@ def accepted_with_old_sums(folder: Path, contents: dict[str, bytes]) -> list[tup
     return accepted
 
 
+BUNDLES = {"xgboost": small_bundle, "onnx": small_onnx_bundle}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--flips", type=int, default=500)
@@ -157,19 +182,26 @@ def main() -> int:
     seed = random.randrange(2**32) if given.seed is None else given.seed
     print(f"{given.flips} flips, seed {seed}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as scratch:
-        flipper = Flipper(Path(scratch))
-        with ThreadPoolExecutor(2) as pool:
-            flips = list(pool.map(flipper.flip, flipper.draw(given.flips, seed)))
-        contents = contents_of(flipper.folder)
+        flippers = [Flipper(Path(scratch), kind, make) for kind, make in BUNDLES.items()]
+        with ThreadPoolExecutor(len(flippers)) as pool:
+            parts = pool.map(
+                lambda flipper: [
+                    flipper.flip(at) for at in flipper.draw(given.flips // len(flippers), seed)
+                ],
+                flippers,
+            )
+            flips = [flip for part in parts for flip in part]
+        folder = flippers[0].folder
+        contents = contents_of(folder)
         print("every bit, checksums not updated", file=sys.stderr)
-        through = accepted_with_old_sums(flipper.folder, contents)
+        through = accepted_with_old_sums(folder, contents)
     refused = [flip for flip in flips if flip.reason]
     wrong = [flip for flip in flips if not flip.margins_same]
     for reason, count in collections.Counter(_kind(flip.reason) for flip in refused).most_common():
         print(f"{count:5} {reason}", file=sys.stderr)
     result = {
         "seed": seed,
-        "flips": len(flips),
+        "flips": dict(collections.Counter(flip.format for flip in flips)),
         "refused": len(refused),
         "child_ended": sum(" ended the process " in flip.reason for flip in refused),
         "accepted_with_golden_margins": len(flips) - len(refused) - len(wrong),

@@ -23,10 +23,14 @@ from models.bundle import Bundle, Location, load_bundle, write_bundle
 from models.bundle.draw_golden import draw_vectors
 from models.bundle.manifest import Knots
 from models.bundle.model_file import ModelDocument
+from models.bundle.pack_onnx import Sample, pack_onnx
+from models.bundle.packed import Names
 from models.training.fit import fit
 from tests.support.bundles import booster_in, edit_manifest
+from tests.support.onnx_models import network, saved
 
 _GOOD = ("m1", "m2", "m3", "m4", "m5", "m6")
+_NETWORKS = ("n1", "n2")
 _BROKEN = ("flipped", "half_copied", "other_features", "same_name", "hangs")
 
 _ROWS = 800
@@ -58,7 +62,7 @@ def main() -> None:
     location = Location(arguments.location)
     _make(load_bundle(arguments.trained / "model"), location.folder)
     location.promote(_GOOD[0])
-    _say(json.dumps({"good": _GOOD, "broken": _BROKEN}))
+    _say(json.dumps({"good": [*_GOOD, *_NETWORKS], "broken": _BROKEN}))
     for line in sys.stdin:
         match line.split():
             case ["promote", name]:
@@ -91,6 +95,8 @@ def _make(trained: Bundle, folder: Path) -> None:
     vectors = _vectors(trained)
     for version, of in zip(_GOOD, wanted, strict=True):
         _write(trained, vectors, folder / version, version, of)
+    for seed, version in enumerate(_NETWORKS):
+        _pack_network(trained, vectors, folder / version, seed)
     for seed, name in enumerate(_BROKEN, start=10):
         version = _GOOD[0] if name == "same_name" else name
         _write(trained, vectors, folder / name, version, _BundleSpec(seed, every, None))
@@ -122,6 +128,23 @@ def _write(
     features = [trained.features[i] for i in of.columns]
     write_bundle(
         folder, booster, name="system", version=version, features=features, calibration=of.knots
+    )
+
+
+def _pack_network(
+    trained: Bundle, vectors: npt.NDArray[np.float32], folder: Path, seed: int
+) -> None:
+    """Write a bundle with a neural network in ONNX."""
+    names = [feature.name for feature in trained.features]
+    pack_onnx(
+        saved(network(len(names), seed=seed), folder.parent.with_name(f"{folder.name}.onnx")),
+        folder,
+        name="system",
+        version=folder.name,
+        names=Names(names),
+        definitions=trained.features,
+        kind="probability",
+        sample=Sample(vectors),
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from base.errors import BundleRefusedError
 from models.bundle import load_bundle, sums
-from tests.commands.flips import Flipper, contents_of, flipped, small_bundle
+from tests.commands.flips import BUNDLES, Flipper, contents_of, flipped, small_bundle
 
 SEED, FLIPS, ON_DISK = 20261124, 10, 300
 
@@ -43,10 +43,11 @@ def test_a_flip_on_disk_is_refused(tmp_path: Path) -> None:
     load_bundle(folder)
 
 
+@pytest.mark.parametrize("kind", BUNDLES)
 def test_a_flip_with_sums_made_to_agree_is_refused_or_changes_no_golden_margin(
-    tmp_path: Path,
+    tmp_path: Path, kind: str
 ) -> None:
-    flipper = Flipper(tmp_path)
+    flipper = Flipper(tmp_path, kind, BUNDLES[kind])
     flips = [flipper.flip(at) for at in flipper.draw(FLIPS, SEED)]
     assert len(flips) == FLIPS
     assert [flip for flip in flips if not flip.margins_same] == []

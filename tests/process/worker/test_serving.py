@@ -16,7 +16,7 @@ import pytest
 import yaml
 from structlog.testing import capture_logs
 
-from base.errors import BundleRefusedError, ConfigurationError
+from base.errors import BundleRefusedError, ConfigurationError, ErrorCode
 from features.store.memory import MemoryStore
 from models.backend.protocol import Backend
 from models.bundle import load_bundle, write_bundle
@@ -258,6 +258,56 @@ def test_reasons_that_do_not_add_up_are_counted_and_told_once(pipeline: Pipeline
     assert (told[0]["model"], told[0]["events"]) == ("payments", first.explained)
     assert told[0]["farthest"] == pytest.approx(0.06, rel=0.01)
     assert len(first.values) == len(GOOD)
+
+
+class Overflowing(Backend):
+    """A network whose numbers overflow for some events, or for all."""
+
+    device = "cpu"
+
+    def __init__(self, right: Backend, rows: slice, value: float) -> None:
+        self._right = right
+        self._rows = rows
+        self._value = value
+
+    def margins(self, matrix: np.ndarray) -> np.ndarray:
+        margins = self._right.margins(matrix)
+        margins[self._rows] = self._value
+        return margins
+
+    def contributions(self, matrix: np.ndarray) -> np.ndarray:
+        return self._right.contributions(matrix)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_event_without_a_finite_score_is_a_dead_letter(pipeline: Pipeline, value: float) -> None:
+    serving = pipeline.serving
+    usual = stages_of(pipeline)(records(GOOD))
+    backend = Overflowing(serving.model.backend, slice(3, 300, 7), value)
+    model = serving.model._replace(backend=backend)
+    stages = stages_of(pipeline)
+    processed = replace(stages, serving=Serving(pipeline.feature_set, model, serving.rules))(
+        records(GOOD)
+    )
+    wrong = list(range(3, 300, 7))
+    assert [letter.position.offset for letter in processed.dead_letters] == wrong
+    assert {letter.code for letter in processed.dead_letters} == {ErrorCode.SCORE_NOT_FINITE}
+    reasons = dict(processed.dead_letters[0].headers)
+    assert reasons["__worker.errors.stage"] == b"score"
+    assert b"the model payments 1 gives NaN or infinity" in (
+        reasons["__worker.errors.message"] or b""
+    )
+    assert processed.values == [v for i, v in enumerate(usual.values) if i not in wrong]
+    assert processed.not_additive == 0
+    assert sum(processed.decisions.values()) == len(GOOD) - len(wrong)
+
+
+def test_all_events_may_be_without_a_score(pipeline: Pipeline) -> None:
+    serving = pipeline.serving
+    backend = Overflowing(serving.model.backend, slice(None), np.nan)
+    off = Serving(pipeline.feature_set, serving.model._replace(backend=backend), serving.rules)
+    processed = replace(stages_of(pipeline), serving=off)(records(GOOD))
+    assert (len(processed.values), len(processed.dead_letters)) == (0, len(GOOD))
 
 
 # check

@@ -24,11 +24,14 @@ from features.definition import FeatureSet, load_feature_set
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from models.bundle import Location, load_bundle, write_bundle
+from models.bundle.pack_onnx import pack_onnx
+from models.bundle.packed import Names
 from models.bundle.sums import MAX_FILES
 from models.training.fit import fit
 from schemas.batch import Records
 from tests.support.bundles import edit_manifest, edit_model, trees_in
 from tests.support.healthy import edit
+from tests.support.onnx_models import network, saved
 from tests.support.payments import (
     body,
     framed,
@@ -271,6 +274,30 @@ def test_a_champion_that_is_copied_while_it_is_named_serves_when_it_is_whole(
     (tmp_path / "model.ubj").rename(model)
     worker.reload_if_changed()
     assert served(worker) == ("1", "1")
+
+
+def test_a_neural_network_takes_over_from_trees_and_back(
+    location: Location, worker: Reloader, tmp_path: Path
+) -> None:
+    features = load_bundle(location.folder / "a").features
+    names = [feature.name for feature in features]
+    pack_onnx(
+        saved(network(len(names)), tmp_path / "m.onnx"),
+        location.folder / "net",
+        name="payments",
+        version="net",
+        names=Names(names),
+        definitions=features,
+        kind="probability",
+    )
+    before = scores(worker)
+    location.promote("net")
+    worker.reload_if_changed()
+    assert served(worker) == ("net", "1")
+    assert [score["margin"] for score in scores(worker)] != [score["margin"] for score in before]
+    location.rollback()
+    worker.reload_if_changed()
+    assert scores(worker) == before
 
 
 def test_a_new_model_that_raises_leaves_the_old_one_serving(
