@@ -1,14 +1,16 @@
 # docker build -t fraud-worker .
 # docker build -t fraud-worker:gpu --build-arg DEVICE=gpu .
+# With ONNX Runtime, for models of other libraries: --build-arg ONNX=yes
 
 FROM python:3.12-slim-bookworm AS build
 ARG DEVICE=cpu
+ARG ONNX=
 WORKDIR /src
-COPY locks/build.txt locks/run-${DEVICE}.txt locks/
+COPY locks/build.txt locks/run-${DEVICE}${ONNX:+-onnx}.txt locks/
 RUN pip install --no-cache-dir --require-hashes -r locks/build.txt \
     && python -m venv --without-pip /opt/worker \
     && pip --python /opt/worker/bin/python install --no-cache-dir --require-hashes \
-        -r "locks/run-${DEVICE}.txt"
+        -r "locks/run-${DEVICE}${ONNX:+-onnx}.txt"
 # After the locked packages, so that a change of the source does not rebuild their layer.
 COPY pyproject.toml README.md LICENSE ./
 COPY base base

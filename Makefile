@@ -145,13 +145,15 @@ pictures: install ## draw docs/pictures from benchmarks/results; RECORD=1: recor
 # No header: it would tell this machine's paths.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-header \
 	--python-version 3.11 $(if $(UPGRADE),--upgrade) pyproject.toml
-DEVELOPMENT := --extra embedded --extra train --extra dev
+DEVELOPMENT := --extra embedded --extra train --extra onnx --extra dev
 
 lock: install ## write locks/ from pyproject.toml; UPGRADE=1 for the newest of everything
 	@$(COMPILE) --extra cpu $(DEVELOPMENT) -o locks/cpu.txt
 	@$(COMPILE) --extra gpu $(DEVELOPMENT) -o locks/gpu.txt
 	@$(COMPILE) --no-annotate --extra cpu --constraints locks/cpu.txt -o locks/run-cpu.txt
 	@$(COMPILE) --no-annotate --extra gpu --constraints locks/gpu.txt -o locks/run-gpu.txt
+	@$(COMPILE) --no-annotate --extra cpu --extra onnx --constraints locks/cpu.txt -o locks/run-cpu-onnx.txt
+	@$(COMPILE) --no-annotate --extra gpu --extra onnx-gpu --constraints locks/gpu.txt -o locks/run-gpu-onnx.txt
 	@$(COMPILE:pyproject.toml=benchmarks/peers/requirements.in) --no-annotate \
 		--constraints <(grep -oE '^(fastavro|hiredis|numpy|redis|xgboost-cpu)==[^ ]+' locks/cpu.txt) \
 		-o locks/peers.txt

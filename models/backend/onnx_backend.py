@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import cached_property
 from typing import Any, Final
 
@@ -97,6 +98,8 @@ def _open_on_gpu(model: OnnxModel) -> Any:
             "device: cuda needs an ONNX Runtime with CUDA, this one has none; install the extra "
             "`onnx-gpu` instead of `onnx`, or set device: cpu"
         )
+    with redirect_stdout(sys.stderr):  # it prints the libraries that it does not find
+        runtime.preload_dlls()
     try:
         session = open_session(model.content, "device: cuda", [(CUDA, _CUDA_OPTIONS)])
     except BundleRefusedError as error:

@@ -16,9 +16,9 @@ PACKAGES = ("base", "schemas", "features", "models", "worker", "tools")
 
 
 def copied_sources() -> list[str]:
-    """What the Dockerfile copies from the repository, with DEVICE as it is by default."""
+    """What the Dockerfile copies from the repository, with DEVICE and ONNX as they are by default."""
     return [
-        source.replace("${DEVICE}", "cpu")
+        source.replace("${DEVICE}", "cpu").replace("${ONNX:+-onnx}", "")
         for line in (ROOT / "Dockerfile").read_text().splitlines()
         if line.startswith("COPY ") and "--from" not in line
         for source in line.split()[1:-1]

@@ -15,10 +15,12 @@ ROOT = Path(__file__).parents[2]
 LOCKS = sorted(path.name for path in (ROOT / "locks").iterdir())
 # What stands in each lock, as extras; the project's own dependencies besides.
 EXTRAS = {
-    "cpu.txt": ["cpu", "embedded", "train", "dev"],
-    "gpu.txt": ["gpu", "embedded", "train", "dev"],
+    "cpu.txt": ["cpu", "embedded", "train", "onnx", "dev"],
+    "gpu.txt": ["gpu", "embedded", "train", "onnx", "dev"],
     "run-cpu.txt": ["cpu"],
     "run-gpu.txt": ["gpu"],
+    "run-cpu-onnx.txt": ["cpu", "onnx"],
+    "run-gpu-onnx.txt": ["gpu", "onnx-gpu"],
 }
 LINUX = [
     {"sys_platform": "linux", "python_version": version, "python_full_version": f"{version}.1"}
@@ -95,9 +97,9 @@ def test_requirements_of_the_project_are_in_the_lock(
     "environment", LINUX, ids=lambda environment: environment["python_version"]
 )
 def test_cpu_and_gpu_exclude_each_other(environment: dict[str, str]) -> None:
-    for lock in ("cpu.txt", "run-cpu.txt"):
+    for lock in ("cpu.txt", "run-cpu.txt", "run-cpu-onnx.txt"):
         assert "xgboost" not in pins(lock, environment)
-    for lock in ("gpu.txt", "run-gpu.txt"):
+    for lock in ("gpu.txt", "run-gpu.txt", "run-gpu-onnx.txt"):
         assert "xgboost-cpu" not in pins(lock, environment)
 
 
@@ -133,6 +135,10 @@ def test_the_peers_have_what_they_share_with_the_worker_in_its_version() -> None
     assert {name: theirs[name] for name in shared} == {name: ours[name] for name in shared}
 
 
+def _cuda(pinned: dict[str, str]) -> set[str]:
+    return {name for name in pinned if name.startswith(("cuda-", "nvidia-"))}
+
+
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 @pytest.mark.parametrize(
     "environment", LINUX, ids=lambda environment: environment["python_version"]
@@ -141,3 +147,7 @@ def test_the_image_runs_what_was_tested(device: str, environment: dict[str, str]
     tested = pins(f"{device}.txt", environment)
     assert pins(f"run-{device}.txt", environment).items() <= tested.items()
     assert pins("build.txt", environment).items() <= tested.items()
+    with_onnx = pins(f"run-{device}-onnx.txt", environment)
+    # ONNX Runtime for a GPU is another package; the tests run that for the CPU.
+    untested = set() if device == "cpu" else {"onnxruntime-gpu", *_cuda(with_onnx)}
+    assert {n: v for n, v in with_onnx.items() if n not in untested}.items() <= tested.items()

@@ -147,7 +147,8 @@ class Swaps:
 
     def _promote(self) -> None:
         others = [name for name in self._champions.good if name != self._expected.model]
-        self._named(self._champions.promote(self._draw.choice(others)))
+        fresh = [name for name in others if name not in self.taken["models"]]
+        self._named(self._champions.promote(self._draw.choice(fresh or others)))
         self.counts["swaps"] += 1
 
     def _promote_broken(self, name: str) -> None:
