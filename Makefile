@@ -31,7 +31,7 @@ ifeq ($(filter cpu gpu,$(DEVICE)),)
 $(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
 endif
 
-.PHONY: help doctor install demo test unit watch pythons lint format chaos skew search swaps hostile properties bundles bench gpu evaluate record docs pictures lock
+.PHONY: help doctor install demo test unit watch pythons lint format chaos skew search swaps hostile properties bundles bench gpu evaluate libraries record docs pictures lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -117,6 +117,17 @@ $(PEERS): locks/peers.txt | install
 	@.venv-peers/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r $<
 	@touch $@
 
+# PyTorch and CatBoost take 5 GB, so they have an environment of their own.
+TORCH := .venv-torch/.installed
+$(TORCH): locks/torch.txt | install
+	@echo "Installing PyTorch and CatBoost into .venv-torch, once: 5 GB." >&2
+	@$(BIN)/python -m venv --clear .venv-torch
+	@.venv-torch/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r $<
+	@touch $@
+
+libraries: install $(if $(FURTHER),$(TORCH)) ## measure models of other libraries beside XGBoost on the Handbook's data: RECORD=1 FURTHER=1 (PyTorch, CatBoost)
+	@$(BIN)/python -m benchmarks.evaluate.libraries $(if $(FURTHER),--further .venv-torch/bin/python) $(if $(RECORD),--record)
+
 bench: install $(if $(filter peers,$(SUITE)),$(PEERS)) ## measure against the rivals: JSON=1 SUITE=spine|features|models|latency|partitions|soak|peers EVENTS=(all) OUT=folder|RECORD=1
 	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE)) \
 		$(if $(EVENTS),--events $(EVENTS)) $(if $(OUT),--out $(OUT)) $(if $(RECORD),--record)
@@ -157,4 +168,7 @@ lock: install ## write locks/ from pyproject.toml; UPGRADE=1 for the newest of e
 	@$(COMPILE:pyproject.toml=benchmarks/peers/requirements.in) --no-annotate \
 		--constraints <(grep -oE '^(fastavro|hiredis|numpy|redis|xgboost-cpu)==[^ ]+' locks/cpu.txt) \
 		-o locks/peers.txt
+	@$(COMPILE:pyproject.toml=examples/other_libraries/torch.in) --no-annotate \
+		--constraints <(grep -oE '^(numpy|onnx|protobuf|pyarrow)==[^ ]+' locks/cpu.txt) \
+		-o locks/torch.txt
 	@echo 'setuptools' | $(COMPILE:pyproject.toml=-) --no-annotate --constraints locks/cpu.txt -o locks/build.txt

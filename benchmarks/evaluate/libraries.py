@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -109,22 +110,18 @@ def _trained(case: Case, table: Path, out: Path) -> Path:
 def _packed(python: str, name: str, case: Case, table: Path, folder: Path) -> Path:
     """Train by a script, and pack the model as a user does."""
     days = ["--since", _SINCE, "--until", f"{case.last}"]
-    _run([python, str(SCRIPTS / f"{name}.py"), str(table), str(folder), *days])
+    printed = _run([python, str(SCRIPTS / f"{name}.py"), str(table), str(folder), *days])
     features = Path(__file__).parents[2] / "examples" / case.example / "features.yaml"
     bundle = folder / "bundle"
     named = ["--name", name, "--version", f"{case.last}", "--out", str(bundle)]
-    named += ["--feature-names", f"@{folder / 'features.txt'}", "--features-from", str(features)]
-    sample = ["--sample", str(folder / "sample.parquet"), "--expected", "expected"]
-    model = ["--model", str(folder / "model.onnx"), "--probability"]
-    output = folder / "output.txt"
-    if output.exists():
-        model += ["--output", output.read_text(encoding="utf-8").strip()]
-    _run([sys.executable, "-m", "tools", "model", "pack", *model, *named, *sample])
+    named += ["--features-from", str(features)]
+    options = shlex.split(printed.splitlines()[-1])
+    _run([sys.executable, "-m", "tools", "model", "pack", *options, *named])
     return bundle
 
 
-def _run(command: Sequence[str]) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+def _run(command: Sequence[str]) -> str:
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def _test_events(case: Case, table: TrainingTable) -> Matrix:

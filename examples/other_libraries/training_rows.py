@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -73,14 +74,19 @@ def write_model(
     content: bytes,
     rows: Rows,
     predict: Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]],
+    options: Sequence[str] = ("--probability",),
 ) -> None:
     """Write a model in ONNX with its features, and rows with the predictions of its library.
+
+    It prints the options with which `fraud-worker model pack` takes them.
 
     Args:
         out: Folder for `model.onnx`, `features.txt` and `sample.parquet`.
         content: The model.
         rows: Rows to take the sample from.
-        predict: Computes probabilities of fraud with the library that trained the model.
+        predict: Computes the output with the library that trained the model: the probability of
+            fraud, or the margin.
+        options: Options that say what the output is.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / "model.onnx").write_bytes(content)
@@ -90,6 +96,9 @@ def write_model(
     columns = {name: sample[:, place] for place, name in enumerate(rows.names)}
     expected = np.asarray(predict(sample), dtype=np.float64)
     pq.write_table(pa.table({**columns, "expected": expected}), out / "sample.parquet")
+    files = ["--model", out / "model.onnx", "--feature-names", f"@{out / 'features.txt'}"]
+    compared = ["--sample", out / "sample.parquet", "--expected", "expected"]
+    print(shlex.join(map(str, [*files, *options, *compared])))  # noqa: T201
 
 
 def run(train: Callable[[Rows, Path], None], description: str | None) -> None:

@@ -18,7 +18,7 @@ from models.backend.sampled_shapley import SampledShapley
 from models.bundle import Bundle
 from models.bundle.model_checks import short_message
 from models.bundle.onnx_graph import import_or_refuse
-from models.bundle.onnx_model import Blocks, OnnxModel, open_session
+from models.bundle.onnx_model import REFERENCES, Blocks, OnnxModel, open_session
 
 CUDA = "CUDAExecutionProvider"
 _CUDA_OPTIONS: Final = {"device_id": "0", "use_tf32": "0"}
@@ -34,6 +34,7 @@ class OnnxBackend:
 
     def __init__(self, model: OnnxModel, bundle: Bundle, threads: int) -> None:
         self._names = [feature.name for feature in bundle.features]
+        self._references = bundle.golden.vectors[1 : 1 + REFERENCES]
         self._blocks = self._open(model, threads)
         self._block = self._blocks[0].rows
         self._pool = ThreadPoolExecutor(len(self._blocks), "onnx")
@@ -55,7 +56,7 @@ class OnnxBackend:
 
     @cached_property
     def _shapley(self) -> SampledShapley:
-        return SampledShapley(self.margins, len(self._names))
+        return SampledShapley(self.margins, self._references)
 
     def _open(self, model: OnnxModel, threads: int) -> list[Blocks]:
         return [Blocks(model.session, model.output, model.columns) for _ in range(threads)]

@@ -25,6 +25,8 @@ from models.calibration import log_odds
 
 BLOCK: Final = 64
 """Rows of a block: a multiple of 16, the floats in the widest vector of a CPU."""
+REFERENCES: Final = 16
+"""Golden vectors after the first that are whole events; contributions compare others with them."""
 CPU: Final = "CPUExecutionProvider"
 _ALIGNMENT: Final = 64
 _BEYOND: Final = 1e-5
@@ -63,6 +65,11 @@ class OnnxModel:
                 f"{where}: has {columns} columns and the outputs {', '.join(graph.outputs)}; the "
                 f"manifest says {len(manifest.features)} features and the output {output.name}; "
                 "model and manifest do not belong together: write the bundle again"
+            )
+        if manifest.golden <= REFERENCES:
+            raise BundleRefusedError(
+                f"{where}: has {manifest.golden} golden vectors, a model in ONNX needs more than "
+                f"{REFERENCES}: write the bundle again"
             )
 
     @classmethod

@@ -18,7 +18,7 @@ from base.errors import BundleRefusedError
 from models.bundle.draw_golden import DEFAULT_GOLDEN
 from models.bundle.golden import read_golden
 from models.bundle.manifest import GraphOutput, NamedFeature
-from models.bundle.onnx_model import OnnxModel
+from models.bundle.onnx_model import REFERENCES, OnnxModel
 from models.bundle.packed import Names, Packed, check_golden_count, defined
 from models.bundle.sums import MAX_BUNDLE_BYTES, read_plain
 from models.bundle.verify import verify
@@ -53,8 +53,8 @@ def pack_onnx(  # noqa: PLR0913  options that a model file does not state
     version: str,
     names: Names,
     kind: Literal["probability", "margin"],
+    sample: Sample,
     output: str | None = None,
-    sample: Sample | None = None,
     definitions: Sequence[NamedFeature] | None = None,
     golden: int = DEFAULT_GOLDEN,
     seed: int = 0,
@@ -69,9 +69,8 @@ def pack_onnx(  # noqa: PLR0913  options that a model file does not state
         version: Version in the manifest.
         names: Names of the model's columns.
         kind: What the output is: the probability of fraud, or its log-odds (`margin`).
+        sample: Rows for the golden vectors, and to compare scores on.
         output: Name of the output that is the score; None for the only one of floats.
-        sample: Rows for golden vectors, and to compare scores on; None to draw golden vectors from
-            numbers of all magnitudes.
         definitions: Features of a set, as for `pack_model`.
         golden: Number of golden vectors.
         seed: Random seed of the golden vectors.
@@ -80,16 +79,15 @@ def pack_onnx(  # noqa: PLR0913  options that a model file does not state
     Raises:
         BundleRefusedError: naming the fault and the remedy; `out` is not written then.
     """
-    check_golden_count(golden)
+    check_golden_count(golden, REFERENCES + 1)
     refuse_existing(out)
     request = {"output": output, "kind": kind, "golden": golden, "seed": seed}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / REQUEST_FILE).write_text(json.dumps(request), encoding="utf-8")
-        if sample is not None:
-            np.save(folder / SAMPLE_FILE, sample.vectors)
-            if sample.expected is not None:
-                np.save(folder / EXPECTED_FILE, sample.expected)
+        np.save(folder / SAMPLE_FILE, sample.vectors)
+        if sample.expected is not None:
+            np.save(folder / EXPECTED_FILE, sample.expected)
         facts = run_child("reduce", model, str(folder), limits)
         files = {
             path.name: read_plain(path, MAX_BUNDLE_BYTES)
@@ -121,11 +119,9 @@ def pack_onnx(  # noqa: PLR0913  options that a model file does not state
     return Packed(verified, manifest, tuple(facts["notes"]))
 
 
-def read_request(folder: Path) -> tuple[dict[str, Any], Sample | None]:
+def read_request(folder: Path) -> tuple[dict[str, Any], Sample]:
     """Read what `pack_onnx` has written for the child process."""
     request = json.loads((folder / REQUEST_FILE).read_text(encoding="utf-8"))
-    if not (folder / SAMPLE_FILE).exists():
-        return request, None
     expected = folder / EXPECTED_FILE
     return request, Sample(
         np.load(folder / SAMPLE_FILE), np.load(expected) if expected.exists() else None

@@ -83,10 +83,10 @@ class Packed:
     notes: tuple[str, ...]
 
 
-def check_golden_count(count: int) -> None:
+def check_golden_count(count: int, least: int = 1) -> None:
     """Refuse a number of golden vectors that no bundle holds."""
-    if not 0 < count <= MAX_GOLDEN:
-        raise BundleRefusedError(f"{count} golden vectors; give 1 to {MAX_GOLDEN}")
+    if not least <= count <= MAX_GOLDEN:
+        raise BundleRefusedError(f"{count} golden vectors; give {least} to {MAX_GOLDEN}")
 
 
 def defined(names: Sequence[str], definitions: Sequence[NamedFeature] | None) -> list[FeatureRef]:

@@ -16,7 +16,7 @@ from base.errors import BundleRefusedError
 from models.bundle.golden import Golden
 from models.bundle.manifest import GraphOutput
 from models.bundle.onnx_graph import OnnxGraph
-from models.bundle.onnx_model import OnnxModel, check_outputs
+from models.bundle.onnx_model import REFERENCES, OnnxModel, check_outputs
 from models.bundle.pack_onnx import MODEL_FILE, Sample, read_request
 from models.bundle.sums import MAX_BUNDLE_BYTES, read_plain
 from models.calibration import logistic
@@ -29,9 +29,8 @@ _IMPUTE = (
     "with SimpleImputer; PyTorch: torch.where(torch.isnan(x), fill, x)), and export it again"
 )
 
-_NO_SAMPLE = (
-    "golden vectors are random numbers; with --sample they are rows of your table, and --expected "
-    "compares the scores with those of the library that trained the model"
+_NOT_COMPARED = (
+    "the scores were not compared with those of the library that trained the model; --expected does"
 )
 
 
@@ -55,13 +54,12 @@ def reduce_onnx(path: Path, folder: Path) -> dict[str, Any]:
     columns = graph.check()
     content = graph.as_bytes()
     model = OnnxModel.opened(content, output, columns, where)
-    if sample is not None and sample.vectors.shape[1] != columns:
+    if sample.vectors.shape[1] != columns:
         raise BundleRefusedError(
             f"{where}: has {columns} columns, and {sample.vectors.shape[1]} feature names were "
             "given; give one for each, in the order of the training columns"
         )
-    random = np.random.default_rng(request["seed"])
-    vectors = _vectors(random, columns, request["golden"], sample)
+    vectors = _vectors(np.random.default_rng(request["seed"]), request["golden"], sample)
     check_outputs(model, np.nan_to_num(vectors), where)
     _check_missing(model, vectors, where)
     _check_rows(model, vectors, where)
@@ -72,22 +70,15 @@ def reduce_onnx(path: Path, folder: Path) -> dict[str, Any]:
     return {"output": output.name, "columns": columns, "notes": notes}
 
 
-def _vectors(
-    random: np.random.Generator, columns: int, count: int, sample: Sample | None
-) -> Floats32:
-    """Golden vectors float32[count, columns]; in the first row all features are missing.
+def _vectors(random: np.random.Generator, count: int, sample: Sample) -> Floats32:
+    """Golden vectors float32[count, F]: rows of the sample, most of them with further gaps.
 
-    They are rows of the sample. Without one they are zeros and numbers of all magnitudes between
-    0.01 and 10,000, of both signs.
+    In the first row all features are missing; the next `REFERENCES` rows are as they are.
     """
-    shape = (count, columns)
-    if sample is None:
-        vectors = 10.0 ** random.uniform(-2, 4, shape) * random.choice([1, 1, 1, -1], shape)
-        vectors[random.random(shape) < _MISSING] = 0.0
-    else:
-        vectors = sample.vectors[random.integers(0, len(sample.vectors), count)]
-    golden: Floats32 = vectors.astype(np.float32)
-    golden[random.random(shape) < _MISSING] = np.nan
+    golden: Floats32 = sample.vectors[random.integers(0, len(sample.vectors), count)]
+    gaps = random.random(golden.shape) < _MISSING
+    gaps[: REFERENCES + 1] = False
+    golden[gaps] = np.nan
     golden[0] = np.nan
     return golden
 
@@ -126,12 +117,10 @@ def _differ(one: Floats32, other: Floats32) -> Mask:
     return differ
 
 
-def _compared(model: OnnxModel, sample: Sample | None, where: str) -> list[str]:
+def _compared(model: OnnxModel, sample: Sample, where: str) -> list[str]:
     """Compare scores of the sample with the expected ones; return notes for the model's owner."""
-    if sample is None:
-        return [_NO_SAMPLE]
     if sample.expected is None:
-        return []
+        return [_NOT_COMPARED]
     margins = model.margins(sample.vectors)
     scores = logistic(margins) if model.output.kind == "probability" else margins
     allowed = AGREEMENT * np.maximum(1.0, np.abs(sample.expected))

@@ -57,7 +57,7 @@ def pins(name: str, environment: dict[str, str]) -> dict[str, str]:
 
 
 def test_every_lock_is_known() -> None:
-    others = {"build.txt", "peers.txt"}
+    others = {"build.txt", "peers.txt", "torch.txt"}
     assert sorted({*EXTRAS, *others}) == LOCKS
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ OPSETS = {"": 20, "ai.onnx.ml": 3}
 
 def model_of(
     nodes: Sequence[onnx.NodeProto],
-    constants: dict[str, npt.ArrayLike],
+    constants: Mapping[str, Any],
     columns: int,
     *,
     outputs: Sequence[str] = ("y",),
@@ -70,7 +70,7 @@ def network(
 def two_classes(probability: onnx.ModelProto) -> onnx.ModelProto:
     """A model whose output is the probabilities of both classes, [N, 2]."""
     graph = probability.graph
-    graph.initializer.append(numpy_helper.from_array(np.float32(1), "whole"))
+    graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), "whole"))
     graph.node.extend(
         [
             helper.make_node("Sub", ["whole", "y"], ["legit"]),

@@ -23,8 +23,8 @@ from models.backend.onnx_backend import OnnxBackend
 from models.backend.sampled_shapley import SampledShapley
 from models.bundle import Bundle, load_bundle, verify
 from models.bundle.onnx_graph import OPSETS
-from models.bundle.onnx_model import BLOCK, CPU, Blocks, OnnxModel
-from models.bundle.pack_onnx import pack_onnx
+from models.bundle.onnx_model import BLOCK, CPU, REFERENCES, Blocks, OnnxModel
+from models.bundle.pack_onnx import Sample, pack_onnx
 from models.bundle.packed import Names
 from tests.support.bundles import edit_manifest, sum_again
 from tests.support.onnx_models import margins_of, network, saved
@@ -39,7 +39,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("onnx")
     path = saved(network(COLUMNS), folder / "m.onnx")
     names = Names(generate=True)
-    pack_onnx(path, folder / "b", name="net", version="1", names=names, kind="probability")
+    sample = Sample(np.exp(matrix_of(300, COLUMNS, seed=2)))
+    options: Any = {"name": "net", "version": "1", "kind": "probability", "sample": sample}
+    pack_onnx(path, folder / "b", names=names, **options)
     return folder / "b"
 
 
@@ -96,10 +98,11 @@ def test_an_event_has_the_same_bits_alone_and_in_any_batch(
 
 def test_a_probability_of_0_or_1_has_a_finite_margin(tmp_path: Path) -> None:
     path = saved(network(1), tmp_path / "m.onnx")
-    names = Names(generate=True)
-    pack_onnx(path, tmp_path / "b", name="n", version="1", names=names, kind="probability")
+    names, sample = Names(generate=True), Sample(matrix_of(100, 1))
+    options: Any = {"name": "n", "version": "1", "kind": "probability", "sample": sample}
+    pack_onnx(path, tmp_path / "b", names=names, **options)
     backend = open_backend(load_bundle(tmp_path / "b"), "cpu", threads=1)
-    extreme = np.float32([[0.0], [1e38], [-1e38]])
+    extreme = np.array([[0.0], [1e38], [-1e38]], np.float32)
     assert np.isfinite(backend.margins(extreme)).all()
 
 
@@ -142,50 +145,62 @@ def test_contributions_and_bias_add_up_to_the_margin(bundle: Bundle, matrix: Mat
     contributions = backend.contributions(explained)
     assert contributions.dtype == np.float32
     np.testing.assert_allclose(contributions.sum(axis=1), backend.margins(explained), atol=1e-5)
-    nothing = backend.margins(np.full((1, COLUMNS), np.nan, np.float32))
-    assert (contributions[:, -1] == nothing).all()
-    assert (contributions[:, :-1][np.isnan(explained)] == 0).all()
+    references = bundle.golden.vectors[1 : 1 + REFERENCES]
+    assert contributions[:, -1] == pytest.approx(backend.margins(references).mean())
     np.testing.assert_array_equal(alone(backend.contributions, explained), contributions)
 
 
+def shapley(
+    margins: Callable[[Matrix], Matrix], rows: Matrix, references: Matrix
+) -> npt.NDArray[np.float64]:
+    """Shapley values by their definition: over all orders and all references."""
+    columns = rows.shape[1]
+    exact = np.zeros(rows.shape)
+    for reference in references:
+        for order in permutations(range(columns)):
+            known = np.tile(reference, (len(rows), 1))
+            before = margins(known)
+            for feature in order:
+                known[:, feature] = rows[:, feature]
+                after = margins(known)
+                exact[:, feature] += after - before
+                before = after
+    return exact / (math.factorial(columns) * len(references))
+
+
 def test_contributions_are_near_the_shapley_values(matrix: Matrix) -> None:
-    columns = 5
-    model, rows = network(columns, activation="Softplus"), np.ascontiguousarray(matrix[:10, :5])
+    model, some = network(5), np.nan_to_num(matrix[:, :5])
 
-    def margins(some: Matrix) -> Matrix:
-        return margins_of(model, some).astype(np.float32)
+    def margins(rows: Matrix) -> Matrix:
+        found: Matrix = margins_of(model, rows).astype(np.float32)
+        return found
 
-    exact = np.zeros((len(rows), columns))
-    for order in permutations(range(columns)):
-        known = np.full(rows.shape, np.nan, np.float32)
-        before = margins(known)
-        for feature in order:
-            known[:, feature] = rows[:, feature]
-            after = margins(known)
-            exact[:, feature] += (after - before) / math.factorial(columns)
-            before = after
-    sampled = SampledShapley(margins, columns)(rows)[:, :-1]
-    np.testing.assert_allclose(sampled, exact, atol=0.05 * np.abs(exact).max())
+    rows, references = some[:10], some[10 : 10 + REFERENCES]
+    exact = shapley(margins, rows, references)
+    sampled = SampledShapley(margins, references)(rows)[:, :-1]
+    np.testing.assert_allclose(sampled, exact, atol=0.1 * np.abs(exact).max())
+    assert (sampled.argmax(axis=1) == exact.argmax(axis=1)).mean() >= 0.9
 
 
 def test_contributions_are_exact_where_features_interact_in_pairs() -> None:
     random = np.random.default_rng(3)
-    single, pairs = random.normal(size=6), np.triu(random.normal(size=(6, 6)), 1)
+    single, pairs = random.normal(size=4), np.triu(random.normal(size=(4, 4)), 1)
 
     def margins(rows: Matrix) -> Matrix:
-        known = np.nan_to_num(rows.astype(np.float64))
+        known = rows.astype(np.float64)
         values = known @ single + np.einsum("ni,ij,nj->n", known, pairs, known)
-        return values.astype(np.float32)
+        found: Matrix = values.astype(np.float32)
+        return found
 
-    row = random.normal(size=6)
-    exact = row * single + row * ((pairs + pairs.T) @ row) / 2
-    found = SampledShapley(margins, 6)(row[None].astype(np.float32))[0, :-1]
-    np.testing.assert_allclose(found, exact, atol=1e-5)
+    rows, reference = (random.normal(size=(n, 4)).astype(np.float32) for n in (3, 1))
+    found = SampledShapley(margins, reference)(rows)[:, :-1]
+    np.testing.assert_allclose(found, shapley(margins, rows, reference), atol=1e-5)
 
 
 def test_one_feature_contributes_all() -> None:
-    found = SampledShapley(lambda rows: 2 * np.nan_to_num(rows[:, 0]), 1)(np.float32([[3.0]]))
-    assert found.tolist() == [[6.0, 0.0]]
+    references = np.array([[1.0], [2.0]], np.float32)
+    found = SampledShapley(lambda rows: 2 * rows[:, 0], references)(np.array([[3.0]], np.float32))
+    assert found.tolist() == [[3.0, 3.0]]
 
 
 def test_a_damaged_weight_is_found(packed: Path, tmp_path: Path) -> None:
@@ -218,6 +233,7 @@ def test_a_damaged_weight_is_found(packed: Path, tmp_path: Path) -> None:
             {"output": {"name": "z", "kind": "margin"}},
             "the outputs y; the manifest says 15 features",
         ),
+        ({"golden": 16}, "has 16 golden vectors, a model in ONNX needs more than 16"),
         ({"format": "tflite"}, "Input should be 'xgboost' or 'onnx'"),
         (
             {"format": "xgboost", "output": None, "objective": "binary:logistic", "trees": 1},

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from base.errors import BundleRefusedError
 from models.bundle import Limits, load_bundle
 from models.bundle.onnx_graph import OPSETS
-from models.bundle.pack_onnx import EXPECTED_FILE, REQUEST_FILE, SAMPLE_FILE, pack_onnx
+from models.bundle.pack_onnx import EXPECTED_FILE, REQUEST_FILE, SAMPLE_FILE, Sample, pack_onnx
 from models.bundle.packed import Names
 from models.bundle.reduce_onnx import reduce_onnx
 from models.calibration import logistic
@@ -35,7 +35,15 @@ def reduced(
     path.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
     request = {"output": None, "golden": 32, "seed": 0, "kind": kind, **request}
     (folder / REQUEST_FILE).write_text(json.dumps(request))
+    if not (folder / SAMPLE_FILE).exists():
+        columns = 2 if isinstance(model, bytes) else columns_of(model)
+        np.save(folder / SAMPLE_FILE, matrix_of(500, columns))
     return reduce_onnx(path, folder)
+
+
+def columns_of(model: onnx.ModelProto) -> int:
+    shapes = [value.type.tensor_type.shape.dim for value in model.graph.input]
+    return int(shapes[0][-1].dim_value) if shapes else 1
 
 
 def identity(columns: int = 4, **changes: Any) -> onnx.ModelProto:
@@ -61,7 +69,7 @@ def external() -> onnx.ModelProto:
 
 
 def external_attribute() -> onnx.ModelProto:
-    value = numpy_helper.from_array(np.float32([1]), "secret")
+    value = numpy_helper.from_array(np.array([1], np.float32), "secret")
     value.ClearField("raw_data")
     value.data_location = TensorProto.EXTERNAL
     nodes = [node("Constant", [], ["c"], value=value), node("Add", ["x", "c"], ["y"])]
@@ -209,7 +217,7 @@ def test_the_golden_margins_are_those_of_the_model(tmp_path: Path, shape: str) -
     if shape == "[N, 2]":
         two_classes(model)
     if shape == "[N]":
-        model.graph.initializer.append(numpy_helper.from_array(np.int64([1]), "last"))
+        model.graph.initializer.append(numpy_helper.from_array(np.array([1]), "last"))
         model.graph.node.append(node("Squeeze", ["y", "last"], ["flat"]))
         model.graph.output[0].name = "flat"
     result = reduced(model, tmp_path)
@@ -260,13 +268,16 @@ def test_a_packed_model_is_a_bundle_of_its_features(tmp_path: Path) -> None:
     path, out = saved(network(4), tmp_path / "m.onnx"), tmp_path / "bundle"
     features = feature_set(*NAMES).features
     options: dict[str, Any] = {"name": "net", "version": "3", "kind": "probability"}
-    packed = pack_onnx(path, out, names=Names(NAMES), definitions=features, golden=16, **options)
+    options["sample"] = Sample(matrix_of(100, 4))
+    packed = pack_onnx(path, out, names=Names(NAMES), definitions=features, golden=17, **options)
     assert [reference.name for reference in packed.verified.features] == list(NAMES)
     bundle = load_bundle(out)
-    assert (bundle.objective, bundle.trees, len(bundle.golden.vectors)) == (None, None, 16)
+    assert (bundle.objective, bundle.trees, len(bundle.golden.vectors)) == (None, None, 17)
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["format"] == "onnx"
     assert manifest["output"] == {"name": "y", "kind": "probability"}
+    with pytest.raises(BundleRefusedError, match="16 golden vectors; give 17 to 1000"):
+        pack_onnx(path, tmp_path / "other", names=Names(NAMES), golden=16, **options)
     with pytest.raises(BundleRefusedError, match="exists already"):
         pack_onnx(path, out, names=Names(NAMES), **options)
     with pytest.raises(BundleRefusedError, match="has 4 columns, and 3 feature names were given"):
@@ -281,8 +292,9 @@ def test_a_model_that_takes_all_memory_is_refused(tmp_path: Path) -> None:
         node("ReduceSum", ["huge"], ["sum"], keepdims=0),
         node("Add", ["x", "sum"], ["y"]),
     ]
-    bomb = saved(model_of(nodes, {"shape": np.int64([2**31])}, 1), tmp_path / "bomb.onnx")
+    bomb = saved(model_of(nodes, {"shape": np.array([2**31])}, 1), tmp_path / "bomb.onnx")
     options: dict[str, Any] = {"name": "b", "version": "1", "kind": "margin"}
+    options["sample"] = Sample(matrix_of(100, 1))
     with pytest.raises(BundleRefusedError, match=r"needs more than .* bytes of memory"):
         pack_onnx(bomb, tmp_path / "out", names=Names(generate=True), **options)
 
@@ -295,6 +307,7 @@ def test_a_model_that_takes_too_long_is_refused(tmp_path: Path) -> None:
     constants = {"first": square[:1], "square": square, "last": square[:, :1]}
     slow = saved(model_of(nodes, constants, 1), tmp_path / "slow.onnx")
     options: dict[str, Any] = {"name": "b", "version": "1", "kind": "margin"}
+    options["sample"] = Sample(matrix_of(100, 1))
     with pytest.raises(BundleRefusedError, match=r"took more than 3 s; .*verify_timeout_s"):
         pack_onnx(
             slow, tmp_path / "out", names=Names(generate=True), limits=Limits(seconds=3), **options

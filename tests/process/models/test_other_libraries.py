@@ -158,7 +158,7 @@ def test_lightgbm(tmp_path: Path) -> None:
     inputs = [("features", LightgbmFloats([None, COLUMNS]))]
     rounded = load_example("other_libraries/thresholds.py").round_lightgbm(booster)
     content = convert_lightgbm(rounded, initial_types=inputs, zipmap=False)
-    expected = booster.predict(MATRIX)
+    expected: Any = booster.predict(MATRIX)
     found = scores(tmp_path, content.SerializeToString(), expected)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     assert len(np.unique(found)) > 100

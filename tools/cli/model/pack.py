@@ -90,7 +90,8 @@ def pack(
         Path | None,
         typer.Option(
             metavar="FILE.parquet",
-            help="ONNX: rows of the training table, for the golden vectors.",
+            help="ONNX, required: rows of the training table. Golden vectors are taken from them, "
+            "and reasons compare events with some of them.",
             show_default=False,
         ),
     ] = None,
@@ -213,7 +214,7 @@ def _kind(model: Path, probability: bool | None) -> Literal["probability", "marg
     return "probability" if probability else "margin"
 
 
-def _sample(path: Path | None, names: Sequence[str] | None, expected: str | None) -> Sample | None:
+def _sample(path: Path | None, names: Sequence[str] | None, expected: str | None) -> Sample:
     """Read the columns of a table that the model takes, and the expected scores."""
     import numpy as np
 
@@ -221,9 +222,10 @@ def _sample(path: Path | None, names: Sequence[str] | None, expected: str | None
     from models.bundle.pack_onnx import Sample
 
     if path is None:
-        if expected is not None:
-            raise ConfigurationError("--expected: is a column of --sample; give --sample as well")
-        return None
+        raise ConfigurationError(
+            "--sample: is needed for a model in ONNX; give some thousand rows of the training table "
+            "(features build), from which golden vectors are taken"
+        )
     if names is None:
         raise ConfigurationError(
             "--sample: give --feature-names as well; they are the columns of the table, in the order "
