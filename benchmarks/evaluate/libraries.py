@@ -15,12 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from base.times import DAY
 from benchmarks.evaluate.defaults import CASES, Case, built, measure, midnight
@@ -31,7 +33,8 @@ from benchmarks.result import today, write_result
 from benchmarks.testbed import note
 from models.backend import open_backend
 from models.backend.protocol import Matrix
-from models.bundle import Bundle, load_bundle
+from models.bundle import Bundle, load_bundle, read_manifest
+from models.calibration import logistic
 from models.training.table import TrainingTable
 
 SCRIPTS: Final = Path(__file__).parents[2] / "examples" / "other_libraries"
@@ -39,6 +42,13 @@ LIBRARIES: Final = {"neural_network": "scikit-learn", "lightgbm_model": "lightgb
 """Scripts that run in this environment, and their libraries."""
 FURTHER: Final = {"pytorch_network": "torch", "catboost_model": "catboost"}
 """Scripts that run in an environment of their own."""
+_TITLES: Final = {
+    "xgboost": "XGBoost, `fraud-worker train`",
+    "neural_network": "neural network, 64 and 32 units",
+    "lightgbm_model": "LightGBM, 200 trees",
+    "pytorch_network": "neural network, 64 and 32 units",
+    "catboost_model": "CatBoost, 300 trees",
+}
 BATCHES: Final = (1, 100, 4_000)
 _SINCE = "2018-07-01"
 _TRIES = 4
@@ -83,21 +93,43 @@ def compare(case: Case, folder: Path, further: Path | None) -> dict[str, Any]:
     models = {
         name: {
             "seconds": seconds.get(name),
+            **_difference(load_bundle(path), folder / name / "sample.parquet"),
             **measure(case, TrainingTable(table), path),
             **_timed(load_bundle(path), events),
         }
         for name, path in bundles.items()
     }
     packages = (*_PACKAGES, *xgboost_packages(), *LIBRARIES.values())
+    versions = {each: version(each) for each in packages}
+    if further is not None:
+        versions |= _versions(further, FURTHER.values())
     return {
         "suite": "libraries",
         "date": today(),
         "command": "make libraries RECORD=1",
-        "machine": {**hardware(), "versions": {each: version(each) for each in packages}},
+        "machine": {**hardware(), "versions": versions},
         "since": _SINCE,
         "until": f"{case.last}",
         "models": models,
     }
+
+
+def table_of(result: Mapping[str, Any]) -> list[str]:
+    """Lines of the table that the documentation shows of a result."""
+    versions = result["machine"]["versions"]
+    lines = [
+        "| model | average precision | card precision | µs an event in 1 / 100 / 4,000 | µs of its "
+        "reasons |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, model in result["models"].items():
+        library = {"xgboost": "xgboost-cpu", **LIBRARIES, **FURTHER}[name]
+        us = " / ".join(f"{model['us'][f'{size}']:.3g}" for size in BATCHES)
+        lines.append(
+            f"| {_TITLES[name]} ({library} {versions[library]}) | {model['average_precision']:.3f} | "
+            f"{model['card_precision_100']:.3f} | {us} | {model['reasons_us']:,.0f} |"
+        )
+    return lines
 
 
 def _trained(case: Case, table: Path, out: Path) -> Path:
@@ -120,6 +152,13 @@ def _packed(python: str, name: str, case: Case, table: Path, folder: Path) -> Pa
     return bundle
 
 
+def _versions(python: Path, packages: Iterable[str]) -> dict[str, str]:
+    """Versions of packages in another environment."""
+    code = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
+    packages = [*packages]
+    return dict(zip(packages, _run([str(python), "-c", code, *packages]).split(), strict=True))
+
+
 def _run(command: Sequence[str]) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
@@ -129,13 +168,30 @@ def _test_events(case: Case, table: TrainingTable) -> Matrix:
     return np.ascontiguousarray(table.read(since, since + DAY).matrix)
 
 
+def _difference(bundle: Bundle, sample: Path) -> dict[str, Any]:
+    """Largest difference from the library's own predictions; nothing without a sample."""
+    if not sample.exists():
+        return {}
+    rows = pq.read_table(sample)
+    matrix = np.column_stack([rows[feature.name].to_numpy() for feature in bundle.features])
+    margins = open_backend(bundle, "cpu").margins(np.ascontiguousarray(matrix))
+    expected = rows["expected"].to_numpy()
+    if _is_margin(bundle):
+        expected = logistic(expected.astype(np.float32))
+    difference = np.abs(logistic(margins) - expected)
+    return {"compared": len(rows), "largest_difference": float(difference.max())}
+
+
+def _is_margin(bundle: Bundle) -> bool:
+    output = read_manifest(bundle.path).output
+    return output is not None and output.kind == "margin"
+
+
 def _timed(bundle: Bundle, events: Matrix) -> dict[str, Any]:
     """Microseconds per event of margins, by batch size, and of reasons; one thread."""
     backend = open_backend(bundle, "cpu", threads=1)
     calls = {f"{size}": events[:size] for size in BATCHES}
-    took = alternate(
-        {size: lambda rows=rows: backend.margins(rows) for size, rows in calls.items()}
-    )
+    took = alternate({size: partial(backend.margins, rows) for size, rows in calls.items()})
     margins = {size: round(took[size].median * 1e6 / int(size), 3) for size in calls}
     explained = alternate({"": lambda: backend.contributions(events[:_EXPLAINED])})[""]
     return {"us": margins, "reasons_us": round(explained.median * 1e6 / _EXPLAINED, 1)}

@@ -82,7 +82,7 @@ class ModelSettings(Section):
     threads: int | None = Field(
         default=None,
         ge=1,
-        description="XGBoost threads; default: the CPU quota of the process.",
+        description="Threads that compute scores; default: the CPU quota of the process.",
         examples=[2],
     )
 
