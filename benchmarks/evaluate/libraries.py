@@ -117,9 +117,9 @@ def compare(case: Case, folder: Path, further: Path | None) -> dict[str, Any]:
 def table_of(result: Mapping[str, Any]) -> list[str]:
     """Lines of the table that the documentation shows of a result."""
     versions = result["machine"]["versions"]
+    sizes = " / ".join(f"{size:,}" for size in BATCHES)
     lines = [
-        "| model | average precision | card precision | µs an event in 1 / 100 / 4,000 | µs of its "
-        "reasons |",
+        f"| model | average precision | card precision | µs an event, in {sizes} | µs of its reasons |",
         "|---|---:|---:|---:|---:|",
     ]
     for name, model in result["models"].items():

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 import typer
 
+from benchmarks.evaluate.libraries import table_of
 from benchmarks.pictures import __main__ as pictures
 from benchmarks.report import newest
 from tools.cli.commands import app
@@ -158,6 +159,15 @@ def test_pictures_show_the_newest_results(name: str) -> None:
     assert (pictures.FOLDER / name).read_text("utf-8") == pictures.render(name), (
         "run: make pictures"
     )
+
+
+def test_the_page_on_other_libraries_shows_the_newest_result() -> None:
+    recorded = newest("libraries")
+    assert recorded is not None
+    page = (ROOT / "docs" / "how-to" / "serve-another-model.md").read_text("utf-8")
+    result = json.loads(recorded.read_text("utf-8"))
+    assert "\n".join(["<!-- libraries -->", *table_of(result), "<!-- /libraries -->"]) in page
+    assert f"benchmarks/results/{recorded.name})" in page
 
 
 @pytest.mark.parametrize("name", pictures.PICTURES)

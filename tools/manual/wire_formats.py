@@ -56,7 +56,7 @@ Key, value and headers are those of the input record. The worker adds these head
 |---|---|
 | `{HEADER_PREFIX}topic`, `{HEADER_PREFIX}partition`, `{HEADER_PREFIX}offset` | position of the record in the input |
 | `{HEADER_PREFIX}timestamp` | timestamp of the record in milliseconds; -1 if it has none |
-| `{HEADER_PREFIX}stage` | `decode` or `publish` |
+| `{HEADER_PREFIX}stage` | `decode`, `score` or `publish` |
 | `{HEADER_PREFIX}code` | a [code](error-codes.md) |
 | `{HEADER_PREFIX}message` | a sentence without payload and keys, at most 500 bytes |
 | `{HEADER_PREFIX}schema.id` | schema id or GUID, if the record named one |
