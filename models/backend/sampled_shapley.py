@@ -7,7 +7,8 @@ reverses, each order to another reference; a feature's contribution is the mean 
 the margin. Each order begins at the margin of its reference and ends at the event's own margin, so
 the mean margin of the references, which is the bias, and the contributions add up to the margin
 whatever the orders are. Reversed orders make contributions exact for each reference where features
-interact in pairs at most (Covert and Lee, Improving KernelSHAP, 2021); otherwise they are estimates.
+interact in pairs at most (Covert and Lee, Improving KernelSHAP, 2021). Otherwise they are
+estimates.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _AT_ONCE: Final = 4_096
 class SampledShapley:
     """Contributions of features to the margins of a model.
 
-    Orders and references are fixed, so an event has the same contributions whenever it is explained.
+    Orders and references are fixed: an event has the same contributions whenever it is explained.
     """
 
     def __init__(self, margins: Callable[[Floats32], Floats32], references: Floats32) -> None:

@@ -32,7 +32,7 @@ EXPECTED_FILE = "expected.npy"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
+class SampleRows:
     """Rows that the model was made for.
 
     Attributes:
@@ -53,7 +53,7 @@ def pack_onnx(  # noqa: PLR0913  options that a model file does not state
     version: str,
     names: Names,
     kind: Literal["probability", "margin"],
-    sample: Sample,
+    sample: SampleRows,
     output: str | None = None,
     definitions: Sequence[NamedFeature] | None = None,
     golden: int = DEFAULT_GOLDEN,
@@ -119,10 +119,10 @@ def pack_onnx(  # noqa: PLR0913  options that a model file does not state
     return Packed(verified, manifest, tuple(facts["notes"]))
 
 
-def read_request(folder: Path) -> tuple[dict[str, Any], Sample]:
+def read_request(folder: Path) -> tuple[dict[str, Any], SampleRows]:
     """Read what `pack_onnx` has written for the child process."""
     request = json.loads((folder / REQUEST_FILE).read_text(encoding="utf-8"))
     expected = folder / EXPECTED_FILE
-    return request, Sample(
+    return request, SampleRows(
         np.load(folder / SAMPLE_FILE), np.load(expected) if expected.exists() else None
     )

@@ -17,7 +17,7 @@ from models.bundle.golden import Golden
 from models.bundle.manifest import GraphOutput
 from models.bundle.onnx_graph import OnnxGraph
 from models.bundle.onnx_model import REFERENCES, OnnxModel, check_outputs
-from models.bundle.pack_onnx import MODEL_FILE, Sample, read_request
+from models.bundle.pack_onnx import MODEL_FILE, SampleRows, read_request
 from models.bundle.sums import MAX_BUNDLE_BYTES, read_plain
 from models.calibration import logistic
 
@@ -70,7 +70,7 @@ def reduce_onnx(path: Path, folder: Path) -> dict[str, Any]:
     return {"output": output.name, "columns": columns, "notes": notes}
 
 
-def _vectors(random: np.random.Generator, count: int, sample: Sample) -> Floats32:
+def _vectors(random: np.random.Generator, count: int, sample: SampleRows) -> Floats32:
     """Golden vectors float32[count, F]: rows of the sample, most of them with further gaps.
 
     In the first row all features are missing; the next `REFERENCES` rows are as they are.
@@ -117,7 +117,7 @@ def _differ(one: Floats32, other: Floats32) -> Mask:
     return differ
 
 
-def _compared(model: OnnxModel, sample: Sample, where: str) -> list[str]:
+def _compared(model: OnnxModel, sample: SampleRows, where: str) -> list[str]:
     """Compare scores of the sample with the expected ones; return notes for the model's owner."""
     if sample.expected is None:
         return [_NOT_COMPARED]

@@ -1,10 +1,10 @@
 """Child process that verifies a model: `python -m models.sandbox.child`.
 
-models.sandbox.process starts it. Arguments: `verify`, a bundle's folder and the device; or `save`, a
-model file of XGBoost and the file to write; or `reduce`, a model file in ONNX and the folder of the
-request, where the reduced model is written; then the limits in seconds and bytes, and the id of the parent
-process. It answers with one line of JSON on stdout, `{"proven": {...}}` or `{"refused": "..."}`,
-unless the model crashes it.
+models.sandbox.process starts it. Arguments: `verify`, a bundle's folder and the device; or `save`,
+a model file of XGBoost and the file to write; or `reduce`, a model file in ONNX and the folder of
+the request, where the reduced model is written; then the limits in seconds and bytes, and the id of
+the parent process. It answers with one line of JSON on stdout, `{"proven": {...}}` or
+`{"refused": "..."}`, unless the model crashes it.
 
 It is not a part of models.bundle, so that it can set its limits, and block the import of
 scikit-learn, before XGBoost is imported: with scikit-learn the start takes a second longer.

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from base.errors import BundleRefusedError
 from models.backend import open_backend
 from models.bundle import Knots, Limits, TrainingRecord, load_bundle, verify, write_bundle
-from models.bundle.pack_onnx import Sample, pack_onnx
+from models.bundle.pack_onnx import SampleRows, pack_onnx
 from models.bundle.packed import Names
 from models.training import fit
 from tests.support.onnx_models import network, saved
@@ -74,7 +74,7 @@ def small_onnx_bundle(folder: Path) -> Path:
     """Write a bundle with a model in ONNX and less than 16 KiB."""
     model = saved(network(len(NAMES)), folder.with_suffix(".onnx"))
     options: dict[str, Any] = {"name": "demo", "version": "1", "kind": "probability"}
-    sample = Sample(matrix_of(500, len(NAMES)))
+    sample = SampleRows(matrix_of(500, len(NAMES)))
     names = Names(NAMES)
     pack_onnx(model, folder, names=names, definitions=FEATURES, sample=sample, golden=40, **options)
     return folder

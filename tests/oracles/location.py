@@ -23,7 +23,7 @@ from models.bundle import Bundle, Location, load_bundle, write_bundle
 from models.bundle.draw_golden import draw_vectors
 from models.bundle.manifest import Knots
 from models.bundle.model_file import ModelDocument
-from models.bundle.pack_onnx import Sample, pack_onnx
+from models.bundle.pack_onnx import SampleRows, pack_onnx
 from models.bundle.packed import Names
 from models.training.fit import fit
 from tests.support.bundles import booster_in, edit_manifest
@@ -144,7 +144,7 @@ def _pack_network(
         names=Names(names),
         definitions=trained.features,
         kind="probability",
-        sample=Sample(vectors),
+        sample=SampleRows(vectors),
     )
 
 

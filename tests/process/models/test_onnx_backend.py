@@ -24,7 +24,7 @@ from models.backend.sampled_shapley import SampledShapley
 from models.bundle import Bundle, load_bundle, verify
 from models.bundle.onnx_graph import OPSETS
 from models.bundle.onnx_model import BLOCK, CPU, REFERENCES, Blocks, OnnxModel
-from models.bundle.pack_onnx import Sample, pack_onnx
+from models.bundle.pack_onnx import SampleRows, pack_onnx
 from models.bundle.packed import Names
 from tests.support.bundles import edit_manifest, sum_again
 from tests.support.onnx_models import margins_of, network, saved
@@ -39,7 +39,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("onnx")
     path = saved(network(COLUMNS), folder / "m.onnx")
     names = Names(generate=True)
-    sample = Sample(np.exp(matrix_of(300, COLUMNS, seed=2)))
+    sample = SampleRows(np.exp(matrix_of(300, COLUMNS, seed=2)))
     options: Any = {"name": "net", "version": "1", "kind": "probability", "sample": sample}
     pack_onnx(path, folder / "b", names=names, **options)
     return folder / "b"
@@ -98,7 +98,7 @@ def test_an_event_has_the_same_bits_alone_and_in_any_batch(
 
 def test_a_probability_of_0_or_1_has_a_finite_margin(tmp_path: Path) -> None:
     path = saved(network(1), tmp_path / "m.onnx")
-    names, sample = Names(generate=True), Sample(matrix_of(100, 1))
+    names, sample = Names(generate=True), SampleRows(matrix_of(100, 1))
     options: Any = {"name": "n", "version": "1", "kind": "probability", "sample": sample}
     pack_onnx(path, tmp_path / "b", names=names, **options)
     backend = open_backend(load_bundle(tmp_path / "b"), "cpu", threads=1)

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from base.errors import BundleRefusedError
 from models.bundle import Limits, load_bundle
 from models.bundle.onnx_graph import OPSETS
-from models.bundle.pack_onnx import EXPECTED_FILE, REQUEST_FILE, SAMPLE_FILE, Sample, pack_onnx
+from models.bundle.pack_onnx import EXPECTED_FILE, REQUEST_FILE, SAMPLE_FILE, SampleRows, pack_onnx
 from models.bundle.packed import Names
 from models.bundle.reduce_onnx import reduce_onnx
 from models.calibration import logistic
@@ -268,7 +268,7 @@ def test_a_packed_model_is_a_bundle_of_its_features(tmp_path: Path) -> None:
     path, out = saved(network(4), tmp_path / "m.onnx"), tmp_path / "bundle"
     features = feature_set(*NAMES).features
     options: dict[str, Any] = {"name": "net", "version": "3", "kind": "probability"}
-    options["sample"] = Sample(matrix_of(100, 4))
+    options["sample"] = SampleRows(matrix_of(100, 4))
     packed = pack_onnx(path, out, names=Names(NAMES), definitions=features, golden=17, **options)
     assert [reference.name for reference in packed.verified.features] == list(NAMES)
     bundle = load_bundle(out)
@@ -294,7 +294,7 @@ def test_a_model_that_takes_all_memory_is_refused(tmp_path: Path) -> None:
     ]
     bomb = saved(model_of(nodes, {"shape": np.array([2**31])}, 1), tmp_path / "bomb.onnx")
     options: dict[str, Any] = {"name": "b", "version": "1", "kind": "margin"}
-    options["sample"] = Sample(matrix_of(100, 1))
+    options["sample"] = SampleRows(matrix_of(100, 1))
     with pytest.raises(BundleRefusedError, match=r"needs more than .* bytes of memory"):
         pack_onnx(bomb, tmp_path / "out", names=Names(generate=True), **options)
 
@@ -307,7 +307,7 @@ def test_a_model_that_takes_too_long_is_refused(tmp_path: Path) -> None:
     constants = {"first": square[:1], "square": square, "last": square[:, :1]}
     slow = saved(model_of(nodes, constants, 1), tmp_path / "slow.onnx")
     options: dict[str, Any] = {"name": "b", "version": "1", "kind": "margin"}
-    options["sample"] = Sample(matrix_of(100, 1))
+    options["sample"] = SampleRows(matrix_of(100, 1))
     with pytest.raises(BundleRefusedError, match=r"took more than 3 s; .*verify_timeout_s"):
         pack_onnx(
             slow, tmp_path / "out", names=Names(generate=True), limits=Limits(seconds=3), **options

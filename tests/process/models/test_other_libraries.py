@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from base.errors import BundleRefusedError
 from models.backend import open_backend
 from models.bundle import load_bundle
-from models.bundle.pack_onnx import Sample, pack_onnx
+from models.bundle.pack_onnx import SampleRows, pack_onnx
 from models.bundle.packed import Names
 from models.calibration import logistic
 from tests.support.examples import load_example
@@ -96,7 +96,7 @@ def scores(
         names=Names(NAMES),
         definitions=features,
         kind="probability",
-        sample=Sample(MATRIX, expected),
+        sample=SampleRows(MATRIX, expected),
     )
     bundle = load_bundle(folder / "bundle")
     feature_set: Any = FakeFeatureSet(features)

@@ -24,7 +24,7 @@ from features.definition import FeatureSet, load_feature_set
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
 from models.bundle import Location, load_bundle, write_bundle
-from models.bundle.pack_onnx import Sample, pack_onnx
+from models.bundle.pack_onnx import SampleRows, pack_onnx
 from models.bundle.packed import Names
 from models.bundle.sums import MAX_FILES
 from models.training.fit import fit
@@ -289,7 +289,7 @@ def test_a_neural_network_takes_over_from_trees_and_back(
         names=Names(names),
         definitions=features,
         kind="probability",
-        sample=Sample(np.ones((50, len(names)), np.float32)),
+        sample=SampleRows(np.ones((50, len(names)), np.float32)),
     )
     before = scores(worker)
     location.promote("net")

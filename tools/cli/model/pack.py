@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from models.bundle.manifest import NamedFeature
-    from models.bundle.pack_onnx import Sample
+    from models.bundle.pack_onnx import SampleRows
     from models.bundle.packed import Packed
 
 _MAX_SAMPLE = 100_000
@@ -214,12 +214,12 @@ def _kind(model: Path, probability: bool | None) -> Literal["probability", "marg
     return "probability" if probability else "margin"
 
 
-def _sample(path: Path | None, names: Sequence[str] | None, expected: str | None) -> Sample:
+def _sample(path: Path | None, names: Sequence[str] | None, expected: str | None) -> SampleRows:
     """Read the columns of a table that the model takes, and the expected scores."""
     import numpy as np
 
     from base.errors import ConfigurationError
-    from models.bundle.pack_onnx import Sample
+    from models.bundle.pack_onnx import SampleRows
 
     if path is None:
         raise ConfigurationError(
@@ -238,7 +238,7 @@ def _sample(path: Path | None, names: Sequence[str] | None, expected: str | None
         raise ConfigurationError(
             f"--sample: {path} holds numbers that are infinite as float32; NaN or null means missing"
         )
-    return Sample(vectors, None if expected is None else _numbers(table, expected))
+    return SampleRows(vectors, None if expected is None else _numbers(table, expected))
 
 
 def _table(path: Path, columns: Sequence[str]) -> pa.Table:
