@@ -222,7 +222,7 @@ class Loop:
         if self._clock() - self._tended_at >= _LOOK_EVERY_S:
             self._tended_at = self._clock()
             self._look(self._tend)
-        polled = self._poller.poll(self._bound.events, timeout_s)
+        polled = self._poller.poll(self._bound.events, timeout_s, self._log_state.highest)
         if self._poller.rewind_needed:
             self._settle()
             self._rewind()

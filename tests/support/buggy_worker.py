@@ -85,9 +85,9 @@ class Planted:
             planted.deliver(checkpoint, outbox)
             planted.reached("after_commit")
 
-        def poll(poller: Poller, max_events: int, timeout_s: float) -> Polled | None:
+        def poll(poller: Poller, *arguments: Any) -> Polled | None:
             planted.overlap(poller)
-            polled = _poll(poller, max_events, timeout_s)
+            polled = _poll(poller, *arguments)
             planted.polled |= polled is not None
             return polled
 
