@@ -24,7 +24,7 @@ from tests.conftest import MakeTopic, SharedKafka
 from tests.support.worker_process import read_until, worker
 from tools.cli.model import app
 from tools.replay import replay_file
-from worker.app import load_pipeline
+from worker.pipeline import load_pipeline
 from worker.schema_sources import framed, score_schema
 
 ROOT = Path(__file__).parents[2]
