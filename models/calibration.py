@@ -114,11 +114,11 @@ def logistic(margins: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         float64[N].
     """
     margin = margins.astype(np.float64)
-    small = _exp_of_negative(np.minimum(np.abs(margin), _SATURATED))
+    small = exp_of_negative(np.minimum(np.abs(margin), _SATURATED))
     return np.where(margin < 0.0, small, 1.0) / (1.0 + small)
 
 
-def _exp_of_negative(magnitude: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def exp_of_negative(magnitude: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Compute exp(-magnitude) for 0 <= magnitude <= 700, within one unit in the last place.
 
     exp(-magnitude) = 2**k exp(r) with |r| <= ln 2 / 2. exp(r) is computed by its diagonal Padé

@@ -23,6 +23,7 @@ from models.backend.protocol import Contributions, Margins, Matrix, check_matrix
 from models.bundle import Bundle
 from models.bundle.golden import nan_for
 from models.bundle.model_checks import short_message
+from models.class_margin import class_contributions, one_margin
 
 DEVICE = "cuda:0"
 
@@ -87,6 +88,7 @@ class CudaBackend:
         self._names = [feature.name for feature in bundle.features]
         self._threads = threads
         self._missing = bundle.missing
+        self._fraud_class = bundle.fraud_class
         self._booster = bundle.booster.copy()
         self._booster.set_param({"device": DEVICE, "nthread": threads})
         # The first call allocates memory and copies the trees, so it is made before the first event.
@@ -96,13 +98,17 @@ class CudaBackend:
         check_matrix(matrix, self._names)
         if not len(matrix):
             return np.empty(0, dtype=np.float32)
-        return self._predict(matrix, output_margin=True)
+        margins = self._predict(matrix, output_margin=True).reshape(len(matrix), -1)
+        return one_margin(margins, self._fraud_class)
 
     def contributions(self, matrix: Matrix) -> Contributions:
         check_matrix(matrix, self._names)
         if not len(matrix):
             return np.empty((0, len(self._names) + 1), dtype=np.float32)
-        return self._predict(matrix, pred_contribs=True)
+        contributions = self._predict(matrix, pred_contribs=True)
+        if self._fraud_class is None:
+            return contributions
+        return class_contributions(contributions, self._fraud_class)
 
     def _predict(self, matrix: Matrix, **wanted: bool) -> Floats32:
         with _on_gpu():

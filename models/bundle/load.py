@@ -12,6 +12,7 @@ import numpy.typing as npt
 import xgboost as xgb
 
 from base.errors import BundleRefusedError
+from models.bundle.categories import check_categories, describe_difference
 from models.bundle.golden import Golden, check_margins, read_golden, score
 from models.bundle.manifest import (
     MANIFEST_FILE,
@@ -43,6 +44,7 @@ class Bundle:
         features: Features in the order of the model's columns.
         objective: The model's objective.
         trees: Number of trees.
+        fraud_class: Class whose log-odds are the margin; None for a model with one output.
         calibration: Calibration curve; None if the score is the logistic of the margin.
         golden: Golden vectors with their margins.
         trained: Origin of the model; None if it is not recorded.
@@ -58,6 +60,7 @@ class Bundle:
     features: tuple[FeatureRef, ...]
     objective: str
     trees: int
+    fraud_class: int | None
     calibration: Knots | None
     golden: Golden
     trained: TrainingRecord | None
@@ -112,6 +115,15 @@ def columns_in(
             f"{path}: the model {model} was packed without the definitions of "
             f"{', '.join(unknown)}; pack it again with --features-from FEATURES.yaml"
         )
+    for feature in wanted:
+        theirs = given[at[feature.name]].categories
+        difference = feature.categories and describe_difference(feature.categories, theirs)
+        if difference:
+            raise BundleRefusedError(
+                f"{path}: the categories of {feature.name} in the model {model} differ from those "
+                f"of the feature set: {difference}; restore them in features.yaml, or train the "
+                "model again"
+            )
     changed = [
         feature.name
         for feature in wanted
@@ -154,13 +166,15 @@ def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
         document = ModelDocument(content, where)
         check_accepted(document.facts, where)
         check_agree(document.facts, manifest, where)
-        check_trees(document.trees(), document.facts.columns, where)
+        trees = document.trees()
+        check_trees(trees, document.facts.columns, where)
+        check_categories(trees, manifest, where)
     golden = read_golden(files, manifest, str(path))
     booster = open_model(content, where)
     # Backends use columns by position, and the names have been checked above or by a child process.
     booster.feature_names = None
     if proven is None:
-        margins = score(booster, golden.vectors, manifest.missing_value)
+        margins = score(booster, golden.vectors, manifest.missing_value, manifest.fraud_class)
         check_margins(margins, golden, where)
     return Bundle(
         path=path,
@@ -169,6 +183,7 @@ def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
         features=manifest.features,
         objective=manifest.objective,
         trees=manifest.trees,
+        fraud_class=manifest.fraud_class,
         calibration=manifest.calibration,
         golden=golden,
         trained=manifest.trained,

@@ -16,8 +16,10 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -37,14 +39,28 @@ Float32 = Annotated[Finite, Field(ge=-LARGEST, le=LARGEST)]
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
+class CategoryList(Protocol):
+    """Categories of a feature; the place of a value in the list is its code."""
+
+    @property
+    def values(self) -> Sequence[str | int]: ...
+
+    @property
+    def other(self) -> bool:
+        """True if all other values have the next code; else they are missing."""
+
+
 class NamedFeature(Protocol):
-    """A feature, reduced to what a bundle needs: its name and the fingerprint of its definition."""
+    """A feature, reduced to what a bundle needs: name, fingerprint of its definition, categories."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def fingerprint(self) -> str: ...
+
+    @property
+    def categories(self) -> CategoryList | None: ...
 
 
 class NamedFeatures(Protocol):
@@ -60,6 +76,18 @@ class _ManifestPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_by_name=True)
 
 
+class Categories(_ManifestPart):
+    """Categories of a feature, as `CategoryList`."""
+
+    values: Annotated[tuple[str | int, ...], Field(min_length=1)]
+    other: bool
+
+    @property
+    def count(self) -> int:
+        """Number of codes."""
+        return len(self.values) + self.other
+
+
 class FeatureRef(_ManifestPart):
     """A feature that the model was trained on."""
 
@@ -69,6 +97,18 @@ class FeatureRef(_ManifestPart):
 
     Without it, no feature set matches the model.
     """
+    categories: Categories | None = None
+    """Categories that the model splits by; None if it splits by thresholds.
+
+    In manifest.json, only features with categories have the key.
+    """
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        part: dict[str, Any] = serialize(self)
+        if part["categories"] is None:
+            del part["categories"]
+        return part
 
 
 class Knots(_ManifestPart):
@@ -113,7 +153,7 @@ class TrainingRecord(_ManifestPart):
 
 
 class Manifest(_ManifestPart):
-    """Content of manifest.json, which must have exactly these keys."""
+    """Content of manifest.json, which must have exactly these keys; `fraud_class` only if it is set."""
 
     name: Label
     version: Label
@@ -124,6 +164,8 @@ class Manifest(_ManifestPart):
     """Feature value that means missing, besides NaN; "NaN" if there is none."""
     objective: str
     trees: Annotated[int, Field(gt=0)]
+    fraud_class: Annotated[int, Field(ge=0)] | None = None
+    """Class of a multi-class model whose log-odds are the margin; None for one output."""
     calibration: Knots | None
     """Calibration curve; None if the score is the logistic of the margin."""
     golden: Annotated[int, Field(gt=0, le=MAX_GOLDEN)]
@@ -147,7 +189,9 @@ class Manifest(_ManifestPart):
 
     def as_bytes(self) -> bytes:
         """Format the content of manifest.json."""
-        return (self.model_dump_json(indent=2, by_alias=True) + "\n").encode()
+        # Earlier versions know no fraud_class, and read all other bundles of this one.
+        absent = {"fraud_class"} if self.fraud_class is None else set()
+        return (self.model_dump_json(indent=2, by_alias=True, exclude=absent) + "\n").encode()
 
 
 def parse_manifest(text: bytes, where: str) -> Manifest:

@@ -9,21 +9,29 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import xgboost as xgb
 
 from base.errors import BundleRefusedError
 from base.suggest import unknown
+from models.bundle.categories import references
 from models.bundle.draw_golden import DEFAULT_GOLDEN, draw_vectors
 from models.bundle.foreign_formats import explain_wrong_format, explain_wrong_json
 from models.bundle.manifest import MAX_GOLDEN, FeatureRef, NamedFeature
 from models.bundle.model_checks import check_accepted, open_model
-from models.bundle.model_file import ModelDocument, is_dart
+from models.bundle.model_file import ModelDocument
+from models.bundle.simplify import ModelCategories, simplify
 from models.bundle.sums import MAX_BUNDLE_BYTES, read_plain
 from models.bundle.trees import check_trees
-from models.bundle.verify import Verified, save_again, verify
+from models.bundle.verify import SavedModel, Verified, save_again, verify
 from models.bundle.write import write_bundle
 from models.sandbox.process import DEFAULT_LIMITS, Limits
+
+_WAS_DART: Final = (
+    "it is a DART model; the weights of its trees are multiplied into their leaves, which gives the "
+    "margins of XGBoost's predict"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,8 @@ class Packed:
         trees: Number of trees.
         golden: Number of golden vectors.
         missing: Feature value that means missing, besides NaN; NaN if there is none.
-        notes: Sentences for the model's owner about rounds left out and the missing value.
+        notes: Sentences for the model's owner about rounds left out, the missing value, and weights
+            of trees.
     """
 
     verified: Verified
@@ -58,6 +67,21 @@ class Packed:
     golden: int
     missing: float
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadModel:
+    """A model file that XGBoost has loaded, without weights of trees and names of categories.
+
+    Attributes:
+        booster: The model.
+        categories: Categories that the file names, by column.
+        was_dart: True if its trees had weights, which are in its leaves now.
+    """
+
+    booster: xgb.Booster
+    categories: ModelCategories
+    was_dart: bool
 
 
 def pack_model(  # noqa: PLR0913  options that a model file does not state
@@ -72,6 +96,7 @@ def pack_model(  # noqa: PLR0913  options that a model file does not state
     seed: int = 0,
     all_rounds: bool = False,
     missing: float | None = None,
+    fraud_class: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Packed:
     """Write a bundle of a model file.
@@ -89,6 +114,7 @@ def pack_model(  # noqa: PLR0913  options that a model file does not state
         all_rounds: True to keep the rounds after the best one of a training that stopped early.
         missing: Feature value that meant missing in training. None for the value in the file; if
             there is none, only NaN means missing.
+        fraud_class: Name or number of the class that is fraud; None for a model with one output.
         limits: Limits of the child process that verifies the bundle.
 
     Raises:
@@ -96,10 +122,13 @@ def pack_model(  # noqa: PLR0913  options that a model file does not state
     """
     if not 0 < golden <= MAX_GOLDEN:
         raise BundleRefusedError(f"{golden} golden vectors; give 1 to {MAX_GOLDEN}")
-    booster = checked_model(_saved_again(model, limits), str(model))
+    content, saved = _saved_again(model, limits)
+    booster = checked_model(content, str(model))
+    chosen = choose_class(booster, fraud_class, str(model))
     missing, missing_notes = _missing(booster, missing, model)
     booster, rounds_notes = _best_rounds(booster, all_rounds=all_rounds)
     features = _defined(_names(booster, names, model), definitions)
+    features = references(features, saved.categories, str(model))
     booster.feature_names = None
     document = ModelDocument(bytes(booster.save_raw("ubj")), str(model))
     facts = document.facts
@@ -114,18 +143,19 @@ def pack_model(  # noqa: PLR0913  options that a model file does not state
         features=features,
         golden=vectors,
         missing=missing,
+        fraud_class=chosen,
     )
     try:
         verified = verify(out, expected=definitions, limits=limits)
     except BundleRefusedError:
         shutil.rmtree(out)
         raise
-    notes = (*missing_notes, *rounds_notes)
+    notes = (*missing_notes, *rounds_notes, *((_WAS_DART,) if saved.was_dart else ()))
     return Packed(verified, facts.objective, facts.trees, golden, missing, notes)
 
 
-def read_model(path: Path) -> xgb.Booster:
-    """Load a model file of any version of XGBoost, without validating its content.
+def read_model(path: Path) -> ReadModel:
+    """Load a model file of any version of XGBoost, without validating its trees.
 
     Raises:
         BundleRefusedError: if the file is not a model of XGBoost.
@@ -133,14 +163,14 @@ def read_model(path: Path) -> xgb.Booster:
     content = read_plain(path, MAX_BUNDLE_BYTES)
     if message := explain_wrong_format(content):
         raise BundleRefusedError(f"{path}: {message}")
-    if is_dart(content):
-        raise BundleRefusedError(f"{path}: its booster is dart, accepted: gbtree")
     try:
-        return open_model(content, str(path))
+        simple = simplify(content, str(path))
+        booster = open_model(simple.content, str(path))
     except BundleRefusedError:
         if message := explain_wrong_json(content):
             raise BundleRefusedError(f"{path}: {message}") from None
         raise
+    return ReadModel(booster, simple.categories, simple.was_dart)
 
 
 def checked_model(content: bytes, where: str) -> xgb.Booster:
@@ -159,12 +189,36 @@ def checked_model(content: bytes, where: str) -> xgb.Booster:
     return open_model(content, where)
 
 
-def _saved_again(model: Path, limits: Limits) -> bytes:
+def _saved_again(model: Path, limits: Limits) -> tuple[bytes, SavedModel]:
     """Load and save a model file in a child process, and return the bytes, which are valid."""
     with tempfile.TemporaryDirectory() as folder:
-        saved = Path(folder) / "model.ubj"
-        save_again(model, saved, limits)
-        return read_plain(saved, MAX_BUNDLE_BYTES)
+        path = Path(folder) / "model.ubj"
+        saved = save_again(model, path, limits)
+        return read_plain(path, MAX_BUNDLE_BYTES), saved
+
+
+def choose_class(booster: xgb.Booster, given: str | None, where: str) -> int | None:
+    """Number of the class that is fraud.
+
+    XGBoost's scikit-learn API wrote the names of the classes into the file up to version 1.7.
+
+    Args:
+        booster: The model.
+        given: Name of the class if the file names its classes, else its number.
+        where: Name of the model in messages.
+
+    Raises:
+        BundleRefusedError: if there is no such class.
+    """
+    names = [str(name) for name in _wrapper(booster).get("classes_") or ()]
+    if given is None:
+        return None
+    if given in names:
+        return names.index(given)
+    if names or not given.isdecimal():
+        known = f"names {', '.join(names)}" if names else "does not name its classes; give a number"
+        raise BundleRefusedError(f"--fraud-class: {given!r} is not a class: {where} {known}")
+    return int(given)
 
 
 def _best_rounds(booster: xgb.Booster, *, all_rounds: bool) -> tuple[xgb.Booster, tuple[str, ...]]:
@@ -211,12 +265,17 @@ def _missing(
 
 
 def _missing_in_file(booster: xgb.Booster) -> float:
+    own = _wrapper(booster).get("missing")
+    return float(own) if isinstance(own, int | float) and math.isfinite(own) else math.nan
+
+
+def _wrapper(booster: xgb.Booster) -> dict[str, Any]:
+    """Attributes that XGBoost's scikit-learn API has written into the file."""
     try:
         wrapper = json.loads(booster.attr("scikit_learn") or "{}")
     except ValueError:
-        return math.nan
-    own = wrapper.get("missing") if isinstance(wrapper, dict) else None
-    return float(own) if isinstance(own, int | float) and math.isfinite(own) else math.nan
+        return {}
+    return wrapper if isinstance(wrapper, dict) else {}
 
 
 def _names(booster: xgb.Booster, names: Names, model: Path) -> list[str]:
@@ -248,14 +307,16 @@ def _names(booster: xgb.Booster, names: Names, model: Path) -> list[str]:
     )
 
 
-def _defined(names: Sequence[str], definitions: Sequence[NamedFeature] | None) -> list[FeatureRef]:
+def _defined(
+    names: Sequence[str], definitions: Sequence[NamedFeature] | None
+) -> Sequence[NamedFeature]:
     if definitions is None:
         return [FeatureRef(name=name, fingerprint="") for name in names]
-    known = {feature.name: feature.fingerprint for feature in definitions}
+    known = {feature.name: feature for feature in definitions}
     for name in names:
         if name not in known:
             raise BundleRefusedError(
                 f"{unknown('feature', name, known)}; the model needs it: define it in the feature "
                 "set, or give its name in the set with --feature-names"
             )
-    return [FeatureRef(name=name, fingerprint=known[name]) for name in names]
+    return [known[name] for name in names]

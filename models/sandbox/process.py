@@ -55,7 +55,7 @@ def run_child(task: Literal["verify", "save"], path: Path, target: str, limits: 
         limits: Limits of the child.
 
     Returns:
-        The child's answer: the fields of `Verified`, or an empty dict after `save`.
+        The child's answer: the fields of `Verified`, or after `save` those of `SavedModel`.
 
     Raises:
         BundleRefusedError: with the reason: the child's refusal, an exceeded limit, or a crash.
