@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import xgboost as xgb
 
@@ -25,6 +23,7 @@ from models.bundle.simplify import ModelCategories, simplify
 from models.bundle.sums import MAX_BUNDLE_BYTES, read_plain
 from models.bundle.trees import check_trees
 from models.bundle.verify import SavedModel, Verified, save_again, verify
+from models.bundle.wrapper_facts import choose_class, missing_value
 from models.bundle.write import write_bundle
 from models.sandbox.process import DEFAULT_LIMITS, Limits
 
@@ -57,6 +56,7 @@ class Packed:
         trees: Number of trees.
         golden: Number of golden vectors.
         missing: Feature value that means missing, besides NaN; NaN if there is none.
+        fraud_class: Class that is fraud; None for a model with one output.
         notes: Sentences for the model's owner about rounds left out, the missing value, and weights
             of trees.
     """
@@ -66,6 +66,7 @@ class Packed:
     trees: int
     golden: int
     missing: float
+    fraud_class: int | None
     notes: tuple[str, ...]
 
 
@@ -125,7 +126,7 @@ def pack_model(  # noqa: PLR0913  options that a model file does not state
     content, saved = _saved_again(model, limits)
     booster = checked_model(content, str(model))
     chosen = choose_class(booster, fraud_class, str(model))
-    missing, missing_notes = _missing(booster, missing, model)
+    missing, missing_notes = missing_value(booster, missing, model)
     booster, rounds_notes = _best_rounds(booster, all_rounds=all_rounds)
     features = _defined(_names(booster, names, model), definitions)
     features = references(features, saved.categories, str(model))
@@ -151,7 +152,7 @@ def pack_model(  # noqa: PLR0913  options that a model file does not state
         shutil.rmtree(out)
         raise
     notes = (*missing_notes, *rounds_notes, *((_WAS_DART,) if saved.was_dart else ()))
-    return Packed(verified, facts.objective, facts.trees, golden, missing, notes)
+    return Packed(verified, facts.objective, facts.trees, golden, missing, chosen, notes)
 
 
 def read_model(path: Path) -> ReadModel:
@@ -197,30 +198,6 @@ def _saved_again(model: Path, limits: Limits) -> tuple[bytes, SavedModel]:
         return read_plain(path, MAX_BUNDLE_BYTES), saved
 
 
-def choose_class(booster: xgb.Booster, given: str | None, where: str) -> int | None:
-    """Number of the class that is fraud.
-
-    XGBoost's scikit-learn API wrote the names of the classes into the file up to version 1.7.
-
-    Args:
-        booster: The model.
-        given: Name of the class if the file names its classes, else its number.
-        where: Name of the model in messages.
-
-    Raises:
-        BundleRefusedError: if there is no such class.
-    """
-    names = [str(name) for name in _wrapper(booster).get("classes_") or ()]
-    if given is None:
-        return None
-    if given in names:
-        return names.index(given)
-    if names or not given.isdecimal():
-        known = f"names {', '.join(names)}" if names else "does not name its classes; give a number"
-        raise BundleRefusedError(f"--fraud-class: {given!r} is not a class: {where} {known}")
-    return int(given)
-
-
 def _best_rounds(booster: xgb.Booster, *, all_rounds: bool) -> tuple[xgb.Booster, tuple[str, ...]]:
     """Keep the rounds that XGBoost's scikit-learn API predicts with.
 
@@ -240,42 +217,6 @@ def _best_rounds(booster: xgb.Booster, *, all_rounds: bool) -> tuple[xgb.Booster
         "with them (--all-rounds keeps all)"
     )
     return booster[:best], (note,)
-
-
-def _missing(
-    booster: xgb.Booster, given: float | None, model: Path
-) -> tuple[float, tuple[str, ...]]:
-    """Feature value that means missing, and notes for the model's owner about it.
-
-    A booster does not record this value, because XGBoost replaces it when it reads the training
-    data. XGBoost's scikit-learn API wrote it into the file up to version 1.7.
-    """
-    own = _missing_in_file(booster)
-    if given is None:
-        if math.isnan(own):
-            return own, ()
-        note = f"the model's scikit-learn wrapper treated {own:.9g} as missing; the bundle does the same"
-        return own, (note,)
-    if not math.isnan(own) and own != given:
-        raise BundleRefusedError(
-            f"{model}: the model's scikit-learn wrapper treated {own:.9g} as missing, and --missing is "
-            f"{given:.9g}; omit --missing"
-        )
-    return given, ()
-
-
-def _missing_in_file(booster: xgb.Booster) -> float:
-    own = _wrapper(booster).get("missing")
-    return float(own) if isinstance(own, int | float) and math.isfinite(own) else math.nan
-
-
-def _wrapper(booster: xgb.Booster) -> dict[str, Any]:
-    """Attributes that XGBoost's scikit-learn API has written into the file."""
-    try:
-        wrapper = json.loads(booster.attr("scikit_learn") or "{}")
-    except ValueError:
-        return {}
-    return wrapper if isinstance(wrapper, dict) else {}
 
 
 def _names(booster: xgb.Booster, names: Names, model: Path) -> list[str]:

@@ -202,4 +202,5 @@ def test_the_backend_gives_those_of_xgboost_whatever_the_fast_way_does(
 def test_the_backend_takes_the_fast_way(bundle: Bundle) -> None:
     backend: Any = open_backend(bundle, "cpu", threads=1)
     backend.contributions(matrix_of(1, len(NAMES)))
-    assert isinstance(backend._shap[0], TreeShap)
+    shaps, _ = backend._shaps
+    assert [type(shap) for shap in shaps] == [TreeShap]

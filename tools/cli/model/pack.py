@@ -60,14 +60,22 @@ def pack(
             show_default="as the file says",
         ),
     ] = None,
+    fraud_class: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|NUMBER",
+            help="Class that is fraud, of a multi-class model: its name if the file names the classes, else its number from 0.",
+        ),
+    ] = None,
     golden: Annotated[int, typer.Option(min=1, max=1000, help="Number of golden vectors.")] = 128,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the golden vectors.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Pack an XGBoost model that was trained elsewhere into a bundle, and verify it.
 
-    Accepts models with one output per row, also those saved by XGBClassifier. The
-    golden vectors are drawn near the thresholds of the model's trees.
+    Accepts every model of trees that makes a probability, also those saved by
+    XGBClassifier: with categorical splits, DART, random forests, and of several classes.
+    The golden vectors are drawn near the thresholds of the model's trees.
     """
     from models.bundle.pack import Names, pack_model
 
@@ -83,6 +91,7 @@ def pack(
         seed=seed,
         all_rounds=all_rounds,
         missing=_number(missing),
+        fraud_class=fraud_class,
     )
     if as_json:
         print(json.dumps(_as_json(packed, out)))
@@ -138,6 +147,7 @@ def _as_json(packed: Packed, out: Path) -> dict[str, object]:
         "version": verified.version,
         "objective": packed.objective,
         "trees": packed.trees,
+        "fraud_class": packed.fraud_class,
         "features": [feature.model_dump() for feature in verified.features],
         "golden": packed.golden,
         "missing": None if math.isnan(packed.missing) else packed.missing,
@@ -152,6 +162,8 @@ def _lines(packed: Packed, out: Path, *, defined: bool) -> list[str]:
         f"{out}: {verified.name} {verified.version}, {packed.objective}, {packed.trees:,} trees, "
         f"{len(verified.features)} features, {packed.golden} golden vectors; verified"
     )
+    if packed.fraud_class is not None:
+        made += f"; scores are the probability of class {packed.fraud_class}"
     if not math.isnan(packed.missing):
         made += f"; {packed.missing:.9g} counts as missing, like NaN"
     lines = [made, *(f"note: {note}" for note in packed.notes)]
