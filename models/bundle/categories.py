@@ -6,6 +6,7 @@ model splits by them. So the lists must be equal, in values and order.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from base.errors import BundleRefusedError
 from models.bundle.category_sets import WORD_BITS
 from models.bundle.manifest import Categories, CategoryList, FeatureRef, Manifest, NamedFeature
-from models.bundle.simplify import ModelCategories
+from models.bundle.simplify import ModelCategories, decode_name
 from models.bundle.trees import Trees
 
 _SHOWN = 5
@@ -47,7 +48,8 @@ def references(
     for column, feature in enumerate(features):
         categories, own = _as_part(feature.categories), named.get(column)
         if own is not None and not feature.fingerprint and categories is None:
-            categories = Categories(values=own, other=False)
+            if all(str(value).isascii() for value in own):  # see _cut_by_characters
+                categories = Categories(values=own, other=False)
         elif own is not None:
             _check_same(feature.name, own, categories, where)
         made.append(
@@ -122,12 +124,26 @@ def _check_same(
     """
     other = given is not None and given.other and len(own) == len(given.values) + 1
     listed = own[:-1] if other else own
+    if given is not None and listed == _cut_by_characters(given.values):
+        listed = given.values
     difference = describe_difference(Categories(values=listed, other=other), given)
     if difference:
         raise BundleRefusedError(
             f"{where}: the categories of {name} differ: {difference}; list the categories of the "
             "training in features.yaml in their order (pandas sorts them), or train the model again"
         )
+
+
+def _cut_by_characters(values: tuple[str | int, ...]) -> tuple[str, ...]:
+    """Names as XGBoost 3.1 to 3.3 write them from a data frame.
+
+    They cut the UTF-8 bytes of all names, end to end, by the names' numbers of characters. Names in
+    ASCII stay as they are.
+    """
+    names = [value for value in values if isinstance(value, str)]
+    encoded = "".join(names).encode()
+    ends = list(itertools.accumulate(map(len, names), initial=0))
+    return tuple(decode_name(encoded[a:b]) for a, b in itertools.pairwise(ends))
 
 
 def _as_part(given: CategoryList | None) -> Categories | None:

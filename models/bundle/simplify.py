@@ -145,7 +145,12 @@ def _decode(encoded: Mapping[str, Any]) -> tuple[str | int, ...]:
         if offsets[0] or (np.diff(offsets) < 0).any() or offsets[-1] != len(items):
             raise ValueError("offsets do not lead from the first byte of its values to the last")
         text = np.array(items, np.int8).tobytes() if items else b""
-        decoded = tuple(text[a:b].decode() for a, b in pairwise(offsets))
+        decoded = tuple(decode_name(text[a:b]) for a, b in pairwise(offsets))
     if len(set(decoded)) < len(decoded):
         raise ValueError("it names a category twice")
     return decoded
+
+
+def decode_name(encoded: bytes) -> str:
+    """Name of a category; bytes that are not UTF-8 are escaped."""
+    return encoded.decode(errors="backslashreplace")

@@ -167,7 +167,7 @@ def test_the_missing_value_of_a_bundle_is_that_of_a_model_like_it(
         trained=training.trained,
     )
     before = read_earlier_training(tmp_path / "before")
-    assert before == (like.params_and_rounds, -999.0, like.span)
+    assert before == (like.params_and_rounds, -999.0, like.span, False)
     options = dataclasses.replace(
         SOON, params_and_rounds=before.params_and_rounds, missing=before.missing
     )
