@@ -30,12 +30,33 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from base.errors import BundleRefusedError
 from models.backend import open_backend
-from models.bundle import Knots, Limits, TrainingRecord, load_bundle, verify, write_bundle
+from models.bundle import (
+    FeatureRef,
+    Knots,
+    Limits,
+    TrainingRecord,
+    load_bundle,
+    verify,
+    write_bundle,
+)
 from models.training import fit
+from tests.support.model_kinds import KINDS, Kind, features_of, kind_bundle, rows_of, train_kind
 from tests.support.small_model import NAMES, labels_of, matrix_of, reference
 
 FEATURES = [reference(name) for name in NAMES]
 LIMITS = Limits(seconds=120.0)
+FLIPPED_KINDS = (None, "partition", "dart", "classes", "everything")
+"""Kinds of models whose bundles are flipped; None for one with all parts of a bundle."""
+
+
+def bundle_of(folder: Path, name: str | None) -> tuple[Path, list[FeatureRef]]:
+    """Write a bundle of a kind of model, and return it with its features."""
+    if name is None:
+        return small_bundle(folder), FEATURES
+    kind = KINDS[name]
+    booster = train_kind(Kind({**kind.params, "max_depth": 3}, kind.categories), rounds=3)
+    golden = rows_of(40)
+    return kind_bundle(folder, kind, booster, golden=golden), features_of(kind)
 
 
 def small_bundle(folder: Path) -> Path:
@@ -102,9 +123,10 @@ class Flip:
 class Flipper:
     """Verify copies of one bundle, each with a flipped bit."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, kind: str | None = None) -> None:
         self._scratch = scratch
-        self.folder = small_bundle(scratch / "bundle")
+        name = "bundle" if kind is None else kind.replace(" ", "-")
+        self.folder, self._features = bundle_of(scratch / name, kind)
         self._golden = load_bundle(self.folder).golden
 
     def draw(self, count: int, seed: int) -> Iterator[tuple[str, int]]:
@@ -124,7 +146,7 @@ class Flipper:
             path.write_bytes(flipped(path.read_bytes(), bit))
             sum_again(copy)
             try:
-                verified = verify(copy, expected=FEATURES, limits=LIMITS)
+                verified = verify(copy, expected=self._features, limits=LIMITS)
             except BundleRefusedError as error:
                 return Flip(file, bit, str(error).replace(str(copy), ""), margins_same=True)
             # As in a worker, where a crash in the model ends the whole process.
@@ -157,12 +179,14 @@ def main() -> int:
     seed = random.randrange(2**32) if given.seed is None else given.seed
     print(f"{given.flips} flips, seed {seed}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as scratch:
-        flipper = Flipper(Path(scratch))
+        flippers = [Flipper(Path(scratch), kind) for kind in FLIPPED_KINDS]
+        each = -(-given.flips // len(flippers))
+        drawn = [(flipper, at) for flipper in flippers for at in flipper.draw(each, seed)]
         with ThreadPoolExecutor(2) as pool:
-            flips = list(pool.map(flipper.flip, flipper.draw(given.flips, seed)))
-        contents = contents_of(flipper.folder)
+            flips = list(pool.map(lambda one: one[0].flip(one[1]), drawn[: given.flips]))
+        contents = contents_of(flippers[0].folder)
         print("every bit, checksums not updated", file=sys.stderr)
-        through = accepted_with_old_sums(flipper.folder, contents)
+        through = accepted_with_old_sums(flippers[0].folder, contents)
     refused = [flip for flip in flips if flip.reason]
     wrong = [flip for flip in flips if not flip.margins_same]
     for reason, count in collections.Counter(_kind(flip.reason) for flip in refused).most_common():

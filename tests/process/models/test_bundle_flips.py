@@ -43,11 +43,12 @@ def test_a_flip_on_disk_is_refused(tmp_path: Path) -> None:
     load_bundle(folder)
 
 
+@pytest.mark.parametrize(("kind", "count"), [(None, FLIPS), ("partition", 4), ("everything", 4)])
 def test_a_flip_with_sums_made_to_agree_is_refused_or_changes_no_golden_margin(
-    tmp_path: Path,
+    tmp_path: Path, kind: str | None, count: int
 ) -> None:
-    flipper = Flipper(tmp_path)
-    flips = [flipper.flip(at) for at in flipper.draw(FLIPS, SEED)]
-    assert len(flips) == FLIPS
+    flipper = Flipper(tmp_path, kind)
+    flips = [flipper.flip(at) for at in flipper.draw(count, SEED)]
+    assert len(flips) == count
     assert [flip for flip in flips if not flip.margins_same] == []
     assert any(flip.reason for flip in flips)
