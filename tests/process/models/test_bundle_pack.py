@@ -153,10 +153,6 @@ def test_names_that_do_not_fit_are_refused_with_the_option(
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        (
-            {"objective": "multi:softprob", "num_class": 1},
-            r"objective is multi:softprob with 1 .* binary:logistic, binary:logitraw, reg:logistic",
-        ),
         ({"objective": "rank:pairwise"}, "it orders the rows of a group"),
         ({"objective": "rank:ndcg"}, "it orders the rows of a group"),
         ({"objective": "rank:map"}, "it orders the rows of a group"),
