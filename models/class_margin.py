@@ -5,9 +5,9 @@ that XGBoost's softmax gives the class: for the class margins m_j and the class 
 
     margin = m_k - log(sum over j != k of exp(m_j))
 
-It is computed in float64 from the float32 margins of the classes, and rounded to float32 once. As in
-`models.calibration`, exponential and logarithm are made of operations that IEEE 754 rounds the same
-everywhere, so the margin has the same bits on every machine and in any batch.
+It is computed in float64 from the float32 margins of the classes, and rounded to float32 once. As
+in `models.calibration`, exponential and logarithm are made of operations that IEEE 754 rounds the
+same everywhere, so the margin has the same bits on every machine and in any batch.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Each row aims at one leaf: each feature on the path to the leaf gets the smallest value, or the
 largest value below a threshold, or the first category, that leads to the leaf. The other features
-get one of their thresholds or categories, or the float32 next to a threshold, or are missing. From a
-pool of such rows, those are kept that together reach the most leaves.
+get one of their thresholds or categories, or the float32 next to a threshold, or are missing. From
+a pool of such rows, those are kept that together reach the most leaves.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class CategoryList(Protocol):
 
 
 class NamedFeature(Protocol):
-    """A feature, reduced to what a bundle needs: name, fingerprint of its definition, categories."""
+    """A feature, reduced to what a bundle needs: its name, fingerprint and categories."""
 
     @property
     def name(self) -> str: ...
@@ -153,7 +153,10 @@ class TrainingRecord(_ManifestPart):
 
 
 class Manifest(_ManifestPart):
-    """Content of manifest.json, which must have exactly these keys; `fraud_class` only if it is set."""
+    """Content of manifest.json, which must have exactly these keys.
+
+    Only a model of several classes has the key `fraud_class`.
+    """
 
     name: Label
     version: Label

@@ -91,7 +91,7 @@ def check_accepted(facts: ModelFacts, where: str) -> None:
 
 
 def _remedy(facts: ModelFacts) -> str:
-    """What to do with a model of another booster."""
+    """Remedy for a model of another booster."""
     if facts.booster == "dart":
         return "with weights of trees; write the bundle again, with the weights in the leaves"
     if facts.booster == "gblinear":
