@@ -150,7 +150,7 @@ def _events(half: Longs, first: Longs) -> Events:
     return Events(
         order,
         half * (_EVENTS // 2),
-        members[:, order],
+        np.ascontiguousarray(members[:, order]),
         np.maximum(times, 600)[order],
         late[order],
         first,
