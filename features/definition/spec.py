@@ -19,7 +19,10 @@ MAX_WATERMARK_SUPPORT = 20
 """The metadata of a committed offset contains that many times, and is short whatever they are."""
 KINDS = ("field", "category", "expr", "python", "lookup", "window")
 WINDOW_KEYS = frozenset(
-    ("by", "over", "delay", "of", "scale", "where", "include_current", "across", "default")
+    (
+        *("by", "over", "delay", "of", "scale", "percent", "half_life", "where", "same"),
+        *("include_current", "across", "default"),
+    )
 )
 
 
@@ -214,13 +217,28 @@ class FeatureSpec(Strict):
     scale: Annotated[int, Field(ge=0, le=9)] | None = Field(
         default=None, description="Decimal digits to keep of a value without a scale of its own."
     )
+    percent: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="For `percentile`: percent of the values that are at or below it.",
+        examples=[95],
+    )
+    half_life: Duration | None = Field(
+        default=None,
+        description="For `count` and `sum`: time in which the weight of an event halves.",
+        examples=["1d"],
+    )
     where: str | None = Field(
         default=None, description="Only events for which this condition was true count."
+    )
+    same: FieldPath | None = Field(
+        default=None,
+        description="Only events with the current event's value of this field count.",
+        examples=["terminal_id"],
     )
     include_current: bool | None = Field(
         default=None,
         description="Count the event itself; default: true; false for windows with a delay and for "
-        "`last`, `time_since_last`.",
+        "`first`, `last`, `time_since_first`, `time_since_last`.",
     )
     across: Literal["aligned", "best_effort"] | None = Field(
         default=None, description="Needed for an entity whose events are in several partitions."
