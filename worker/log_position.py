@@ -1,4 +1,4 @@
-"""Position of the worker in the log: ahead with each micro-batch, back to the checkpoint by a rewind."""
+"""Position of the worker in the log: a micro-batch advances it, a rewind sets it back."""
 
 from __future__ import annotations
 

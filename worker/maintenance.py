@@ -1,4 +1,4 @@
-"""Maintenance of histories between micro-batches: reviews of waits, other partitions, lost members."""
+"""Maintenance of histories between micro-batches: waits, other partitions, lost members."""
 
 from __future__ import annotations
 

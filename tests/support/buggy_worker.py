@@ -35,6 +35,7 @@ from worker.delivery.producers_in_turn import ProducersInTurn
 from worker.delivery.publish import Outbox, SizeLimits
 from worker.histories import HistoryWrites, StoredHistories
 from worker.histories.marks import Marks
+from worker.pipeline import load_pipeline
 from worker.process.logs import configure_logs
 from worker.process.watchdog import Watchdog
 from worker.stages.serving import Score, Scored
@@ -260,7 +261,7 @@ def main() -> None:
     arguments = parser.parse_args()
     Planted(arguments.pipeline, arguments.bug, arguments.at).plant()
     configure_logs("info", "json")
-    app.run(app.load_pipeline(arguments.pipeline))
+    app.run(load_pipeline(arguments.pipeline))
 
 
 if __name__ == "__main__":
