@@ -20,8 +20,8 @@ from features.store.protocol import OnlineStore
 from features.tables.event_records import EventRecordReader
 from features.windows.order import InputTimes
 from schemas.batch import EventBatch, Records
-from worker.app import Pipeline, make_stages
 from worker.delivery.publish import SizeLimits
+from worker.pipeline import Pipeline, make_stages
 from worker.schema_sources import framed, score_schema
 from worker.stages.dead_letter import HEADER_PREFIX, DeadLetter
 from worker.stages.stages import Enrich, Processed, Stages

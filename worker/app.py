@@ -1,4 +1,4 @@
-"""Composition of a worker: only this module creates concrete classes."""
+"""Composition of a worker process: its clients, delivery, histories and loop."""
 
 from __future__ import annotations
 
@@ -7,20 +7,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, Producer
 
-from base.errors import ConfigurationError, DependencyUnavailableError
-from features.definition import FeatureSet, load_feature_set
-from features.store.memory import MemoryStore
+from base.errors import DependencyUnavailableError
 from features.store.protocol import OnlineStore
-from features.store.redis import RedisStore
-from models.bundle import Bundle
-from models.policy import Rules
 from schemas.avro.decoder import Decoder
 from worker.consume.micro_batch import BatchBound
 from worker.consume.poll import Poller
@@ -30,7 +23,6 @@ from worker.delivery.at_least_once import AtLeastOnce
 from worker.delivery.checkpoint import Checkpoint, Destination
 from worker.delivery.delivery import Delivery
 from worker.delivery.exactly_once import ExactlyOnce
-from worker.delivery.publish import SizeLimits
 from worker.delivery.reports import Reports
 from worker.fill.source import LogSource
 from worker.histories import Histories, NoHistories, StoredHistories
@@ -45,124 +37,18 @@ from worker.kafka import (
 )
 from worker.labels import LabelFeed, make_label_feed
 from worker.loop import Loop, Waits
+from worker.pipeline import Pipeline, make_stages, open_store
 from worker.process.garbage import frozen_start
 from worker.process.health import Health, HealthServer
 from worker.process.outage import Outage
 from worker.process.replica import claim_replica, transactional_id
 from worker.process.watchdog import Watchdog
-from worker.reload import FileFingerprints, Reloader, load_model, load_rules
-from worker.schema_sources import event_decoder, score_prefix, score_schema
-from worker.settings import WorkerSettings, load_settings
-from worker.settings.options import require_option_files
-from worker.stages.encode import Encode, Extras, Provenance
-from worker.stages.serving import Serving
-from worker.stages.stages import Decode, Enrich, Stages
+from worker.reload import Reloader
+from worker.schema_sources import score_prefix
+from worker.settings import WorkerSettings
 from worker.warm_up import warm_up
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pipeline:
-    """A pipeline folder, loaded and checked for consistency.
-
-    Attributes:
-        settings: Settings of ``worker.yaml``.
-        feature_set: Feature set of ``features.yaml``.
-        serving: Model and policy, ready to serve.
-        fingerprints: Fingerprints of model and policy, taken just before they were loaded.
-    """
-
-    settings: WorkerSettings
-    feature_set: FeatureSet
-    serving: Serving
-    fingerprints: FileFingerprints
-
-    @property
-    def bundle(self) -> Bundle:
-        return self.serving.model.bundle
-
-    @property
-    def rules(self) -> Rules:
-        return self.serving.rules
-
-    def decoder(self) -> Decoder:
-        """Make the decoder of the input topic; errors are those of `event_decoder`."""
-        return event_decoder(self.settings, self.feature_set, self.rules)
-
-
-def load_pipeline(folder: Path) -> Pipeline:
-    """Load a pipeline folder.
-
-    Raises:
-        ConfigurationError: Something in the folder is invalid; the message names it.
-    """
-    settings = load_settings(folder)
-    feature_set = load_feature_set(settings.features)
-    stored = [*feature_set.lookups, *(window.name for window in feature_set.histories.windows)]
-    if stored and settings.store is None:
-        raise ConfigurationError(
-            f"{folder / 'worker.yaml'}: store is missing and {settings.features} has lookups or "
-            f"windows ({', '.join(stored)}); add store.url"
-        )
-    fingerprints = FileFingerprints.of(settings)
-    rules = load_rules(settings, feature_set)
-    model = load_model(settings, feature_set, settings.model.device)
-    return Pipeline(settings, feature_set, Serving(feature_set, model, rules), fingerprints)
-
-
-def open_store(settings: WorkerSettings) -> OnlineStore:
-    """Open the configured online store; without one, an empty store in memory."""
-    if settings.store is None:
-        return MemoryStore()
-    require_option_files("store.options", settings.store.options)
-    return RedisStore(
-        settings.store.url,
-        username=settings.store.username,
-        password_file=settings.store.password_file,
-        timeout_s=settings.store.timeout_s,
-        options=settings.store.options,
-    )
-
-
-def make_stages(
-    pipeline: Pipeline,
-    decoder: Decoder,
-    store: OnlineStore,
-    prefix: bytes,
-    limits: Callable[[], SizeLimits],
-    *,
-    histories: Histories | None = None,
-    now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
-) -> Stages:
-    """Make the stages of a pipeline.
-
-    Args:
-        pipeline: Pipeline whose model and policy serve.
-        decoder: Decoder of the input topic.
-        store: Online store.
-        prefix: Bytes that precede each score.
-        limits: Returns the size limits of the output topics.
-        histories: Histories of a store that other processes share; None for a store that serves
-            this run alone.
-        now_us: Returns `scored_at`, in microseconds since 1970-01-01 UTC.
-    """
-    settings, feature_set = pipeline.settings, pipeline.feature_set
-    encode = Encode(
-        score_schema(),
-        prefix,
-        Provenance(feature_set.fingerprint, settings.kafka.input_topic),
-        Extras.of(settings.output, feature_set),
-        feature_set.flags,
-        now_us,
-    )
-    return Stages(
-        Decode(decoder, feature_set),
-        Enrich(feature_set, store, histories or NoHistories()),
-        pipeline.serving,
-        encode,
-        limits,
-    )
 
 
 def run(pipeline: Pipeline) -> None:
@@ -209,8 +95,7 @@ def _make_loop(
     health: Health,
     stack: ExitStack,
 ) -> tuple[Loop, Reloader]:
-    settings = pipeline.settings
-    delivery = settings.delivery
+    settings, delivery = pipeline.settings, pipeline.settings.delivery
     prefix = await_score_prefix(settings, health)
     limits = TopicLimits(settings.kafka, delivery.broker_timeout_s)
 
@@ -234,29 +119,19 @@ def _make_loop(
         needs_log_state=bool(pipeline.feature_set.histories.windows),
     )
     decoder = pipeline.decoder()
-    labels = None
-    if settings.kafka.labels_topic is not None and pipeline.feature_set.labelled_entities:
-        admin = stack.enter_context(make_admin(settings.kafka))
-        labels = make_label_feed(settings, pipeline.feature_set, store, admin, health, on_failure)
+    labels = _make_labels(pipeline, store, health, stack, on_failure)
     histories = _make_histories(pipeline, decoder, store, watchdog, poller, labels)
     stages = make_stages(pipeline, decoder, store, prefix, limits, histories=histories)
     reloader = Reloader(settings, pipeline.feature_set, stages, pipeline.fingerprints)
+    checkpoint = _make_checkpoint(settings, replica, consumer, limits, watchdog)
+    executor = ThreadPoolExecutor(1, thread_name_prefix="commit")
     loop = Loop(
         poller,
         reloader,
-        Delivery(
-            histories,
-            _make_checkpoint(settings, replica, consumer, limits, watchdog),
-            topics,
-            ThreadPoolExecutor(1, thread_name_prefix="commit"),
-        ),
+        Delivery(histories, checkpoint, topics, executor),
         BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
         health,
-        Waits(
-            delivery.broker_timeout_s,
-            delivery.refused_s,
-            settings.windows.align_wait_s,
-        ),
+        Waits(delivery.broker_timeout_s, delivery.refused_s, settings.windows.align_wait_s),
     )
     return loop, reloader
 
@@ -295,6 +170,20 @@ def _make_topics(settings: WorkerSettings, health: Health, stack: ExitStack) -> 
         health,
         brokers=kafka.bootstrap_servers,
     )
+
+
+def _make_labels(
+    pipeline: Pipeline,
+    store: OnlineStore,
+    health: Health,
+    stack: ExitStack,
+    on_failure: Callable[[Exception], None],
+) -> LabelFeed | None:
+    settings, feature_set = pipeline.settings, pipeline.feature_set
+    if settings.kafka.labels_topic is None or not feature_set.labelled_entities:
+        return None
+    admin = stack.enter_context(make_admin(settings.kafka))
+    return make_label_feed(settings, feature_set, store, admin, health, on_failure)
 
 
 def _make_histories(

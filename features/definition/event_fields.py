@@ -11,7 +11,8 @@ from typing import Any
 from base.errors import ConfigurationError, SchemaRefusedError
 from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
-from features.definition.spec import AmountSpec, EventsSpec, FeaturesFile, TimeSpec
+from features.definition.event_spec import AmountSpec, EventsSpec, TimeSpec
+from features.definition.spec import FeaturesFile
 from schemas.avro.paths import PathType, describe, targets, without_null
 from schemas.avro.types import Type, parse_record_schema
 from schemas.batch import Kind

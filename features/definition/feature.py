@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from features.definition.spec import FeatureSpec
+from features.definition.spec import CategorySpec, FeatureSpec
 from features.expression.expression_program import ExpressionProgram, Node
 from features.expression.functions import Term
 from features.windows.window import Window
@@ -48,6 +48,11 @@ class Feature:
     @property
     def name(self) -> str:
         return self.spec.name
+
+    @property
+    def categories(self) -> CategorySpec | None:
+        """Values whose places are the codes of a `category` feature; None for other kinds."""
+        return self.spec.category
 
 
 def programs(features: Iterable[Feature]) -> tuple[ExpressionProgram, ...]:

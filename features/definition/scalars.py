@@ -100,4 +100,10 @@ Aggregate = Literal[
     "distinct",
     "time_since_last",
     "fraud_share",
+    "first",
+    "time_since_first",
+    "mode_share",
+    "entropy",
+    "median",
+    "percentile",
 ]

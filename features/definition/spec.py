@@ -5,19 +5,11 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic import model_validator as validator
 
-from features.definition.scalars import (
-    Aggregate,
-    Default,
-    Delay,
-    Duration,
-    Exact,
-    FieldPath,
-    TimeUnit,
-    Word,
-)
+from features.definition.event_spec import EventsSpec, Strict
+from features.definition.scalars import Aggregate, Default, Delay, Duration, FieldPath, Word
 
 MAX_CATEGORY_VALUES = 10_000
 MAX_FEATURES = 4096
@@ -27,7 +19,10 @@ MAX_WATERMARK_SUPPORT = 20
 """The metadata of a committed offset contains that many times, and is short whatever they are."""
 KINDS = ("field", "category", "expr", "python", "lookup", "window")
 WINDOW_KEYS = frozenset(
-    ("by", "over", "delay", "of", "scale", "where", "include_current", "across", "default")
+    (
+        *("by", "over", "delay", "of", "scale", "percent", "half_life", "where", "same"),
+        *("include_current", "across", "default"),
+    )
 )
 
 
@@ -56,89 +51,6 @@ def _one_kind_only(schema: dict[str, Any]) -> None:
         }
         for kind in KINDS
     ]
-
-
-class Strict(BaseModel):
-    """Base of all entries: unknown keys and implicit conversions are invalid."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class TimeSpec(Strict):
-    """Event time and the unit of a field that is a plain number."""
-
-    field: FieldPath = Field(description="Field of the event time.")
-    unit: TimeUnit | None = Field(
-        default=None, description="Unit of a plain number; a timestamp has its own."
-    )
-
-
-class AmountSpec(Strict):
-    """Amount, kept as a whole number of minor units."""
-
-    field: FieldPath = Field(description="Field of the amount.")
-    scale: int = Field(ge=0, le=9, description="Decimal digits of the minor unit; 2 for cents.")
-    min: Exact | None = Field(
-        default=None,
-        description="Minimum in major units; a record with a smaller amount becomes a dead letter.",
-    )
-
-
-class LabelSpec(Strict):
-    """Label of an event in a file; records have none."""
-
-    field: FieldPath = Field(description="Field of files that tells if the event was fraud.")
-    delay: Delay = Field(description="Time from the event to its label.", examples=["7d"])
-
-
-def _time(value: object) -> object:
-    return {"field": value} if isinstance(value, str) else value
-
-
-class EventsSpec(Strict):
-    """Meaning of the fields of an event."""
-
-    schema_: str = Field(
-        alias="schema",
-        min_length=1,
-        description="Avro schema of the events, relative to this file.",
-        examples=["transaction.avsc"],
-    )
-    id: FieldPath = Field(description="Field that identifies the event: text or a whole number.")
-    time: Annotated[
-        TimeSpec, BeforeValidator(_time, json_schema_input_type=FieldPath | TimeSpec)
-    ] = Field(
-        description="Event time: a field, or {field, unit} where the field is a plain number.",
-        examples=["tx_time", {"field": "created", "unit": "ms"}],
-    )
-    amount: AmountSpec | None = None
-    partition_key: FieldPath | None = Field(
-        default=None, description="Field that is the key of the records."
-    )
-    label: LabelSpec | None = None
-    aliases: dict[FieldPath, Annotated[str, StringConstraints(min_length=1)]] = Field(
-        default={},
-        description="Other names of fields in files, by field.",
-        examples=[{"amount": "TX_AMOUNT"}],
-    )
-
-    @validator(mode="before")
-    @classmethod
-    def _schema_is_a_file(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "subject" in value:
-            raise ValueError("subject is not supported yet by this version: use schema: FILE.avsc")
-        return value
-
-    @validator(mode="after")
-    def _aliases_are_distinct(self) -> Self:
-        seen: dict[str, str] = {}
-        for path, alias in self.aliases.items():
-            if alias in seen:
-                raise ValueError(
-                    f"aliases: {alias} stands for both {seen[alias]} and {path}: keep one"
-                )
-            seen[alias] = path
-        return self
 
 
 class LookupValueSpec(Strict):
@@ -305,13 +217,28 @@ class FeatureSpec(Strict):
     scale: Annotated[int, Field(ge=0, le=9)] | None = Field(
         default=None, description="Decimal digits to keep of a value without a scale of its own."
     )
+    percent: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="For `percentile`: percent of the values that are at or below it.",
+        examples=[95],
+    )
+    half_life: Duration | None = Field(
+        default=None,
+        description="For `count` and `sum`: time in which the weight of an event halves.",
+        examples=["1d"],
+    )
     where: str | None = Field(
         default=None, description="Only events for which this condition was true count."
+    )
+    same: FieldPath | None = Field(
+        default=None,
+        description="Only events with the current event's value of this field count.",
+        examples=["terminal_id"],
     )
     include_current: bool | None = Field(
         default=None,
         description="Count the event itself; default: true; false for windows with a delay and for "
-        "`last`, `time_since_last`.",
+        "`first`, `last`, `time_since_first`, `time_since_last`.",
     )
     across: Literal["aligned", "best_effort"] | None = Field(
         default=None, description="Needed for an entity whose events are in several partitions."

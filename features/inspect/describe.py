@@ -92,6 +92,8 @@ def _definition(spec: FeatureSpec, lookups: Mapping[str, Lookup]) -> str:
 
 def _window(spec: FeatureSpec, window: Window) -> str:
     words = window.aggregate.value.replace("_", " ")
+    if spec.percent is not None:
+        words += f" {spec.percent:g}"
     if spec.of is not None:
         words += f"{' values' if window.aggregate is Aggregate.DISTINCT else ''} of {spec.of}"
     if spec.scale is not None:
@@ -99,8 +101,12 @@ def _window(spec: FeatureSpec, window: Window) -> str:
     words += f" by {window.entity} over {duration(window.over)}"
     if window.delay:
         words += f", delay {duration(window.delay)}"
+    if window.half_life is not None:
+        words += f", half-life {duration(window.half_life)}"
     if spec.where is not None:
         words += f", where {' '.join(spec.where.split())}"
+    if spec.same is not None:
+        words += f", same {spec.same}"
     if spec.include_current is not None and not window.delay:
         words += f", {'with' if window.include_current else 'without'} the event itself"
     return words

@@ -257,7 +257,7 @@ def _text(path: str, batch: EventBatch) -> str | None:
 
 def _names(spec: FeatureSpec) -> list[str]:
     """The dotted names that a definition uses, each once."""
-    names = [name for name in (spec.field, spec.of) if name is not None]
+    names = [name for name in (spec.field, spec.of, spec.same) if name is not None]
     if spec.category is not None:
         names.append(spec.category.field)
     for text in (spec.expr, spec.where, *map(str, spec.args or ())):

@@ -93,6 +93,8 @@ def column_names(feature_set: FeatureSet) -> dict[str, str]:
             names.setdefault(window.value.key, spec.of)
         if window is not None and window.where is not None and spec.where is not None:
             names.setdefault(window.where.key, " ".join(spec.where.split()))
+        if window is not None and window.same is not None and spec.same is not None:
+            names.setdefault(window.same.key, spec.same)
     return names
 
 

@@ -12,16 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import redis
-from redis.backoff import NoBackoff
-from redis.credentials import CredentialProvider
-from redis.exceptions import (
-    AuthenticationError,
-    BusyLoadingError,
-    NoScriptError,
-    RedisError,
-)
-from redis.maint_notifications import MaintNotificationsConfig
-from redis.retry import Retry
+from redis.exceptions import BusyLoadingError, NoScriptError
 
 from base.address import shown_address
 from base.errors import ConfigurationError
@@ -37,6 +28,7 @@ from features.store.protocol import (
     lost_marks,
 )
 from features.store.redis_answers import LEAST_ROOM, receive, rows_of, values_of
+from features.store.redis_client import make_client
 from features.store.redis_protocol import (
     Command,
     PackedCall,
@@ -64,17 +56,6 @@ _SPECIAL = re.compile(rb"[*?\[\]^\\-]")
 """Characters that stand for others in a pattern of keys."""
 
 _LOADS: list[Command] = [("SCRIPT LOAD", script.text) for script in scripts.ALL]
-
-_OWNED = {
-    "credential_provider": "store.username and store.password_file",
-    "decode_responses": "always false: values are binary",
-    "maint_notifications_config": "always off",
-    "password": "store.password_file",
-    "retry": "the worker's own: a failed read is repeated once, a write never",
-    "retry_on_error": "the worker's own",
-    "retry_on_timeout": "the worker's own",
-    "username": "store.username",
-}
 
 T = TypeVar("T")
 
@@ -126,28 +107,7 @@ class RedisStore:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self._address = shown_address(url)
-        given = dict(options or {})
-        for name in given.keys() & _OWNED.keys():
-            raise ConfigurationError(f"store.options.{name}: remove it; use {_OWNED[name]}")
-        if password_file is not None:
-            given["credential_provider"] = _PasswordFile(username, password_file)
-        elif username is not None:
-            raise ConfigurationError("store.username is set without store.password_file: set both")
-        settings = {
-            "socket_timeout": timeout_s,
-            "socket_connect_timeout": timeout_s,
-            **given,
-            # redis-py's ten retries would multiply every timeout; read() retries by itself.
-            "retry": Retry(NoBackoff(), 0),
-            # A server would send them between answers, which redis_answers receives by itself.
-            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-        }
-        try:
-            pool = redis.ConnectionPool.from_url(url, **settings)
-            pool.connection_class(**pool.connection_kwargs)
-        except (TypeError, ValueError, RedisError) as error:
-            raise ConfigurationError(f"store.url or store.options is invalid: {error}") from error
-        self._client: redis.Redis = redis.Redis(connection_pool=pool)
+        self._client = make_client(url, username, password_file, timeout_s, options or {})
         self._room = LEAST_ROOM
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -336,20 +296,3 @@ def _server_run(server: bytes, stats: bytes) -> ServerRun:
     """Run of a server, from its sections of INFO; a server that hides them counts as one run."""
     run_id, evicted = _RUN_ID.search(server), _EVICTED.search(stats)
     return ServerRun(run_id[1].decode() if run_id else "", int(evicted[1]) if evicted else 0)
-
-
-class _PasswordFile(CredentialProvider):
-    """Credentials whose password is read from a file at each connection."""
-
-    def __init__(self, username: str | None, path: Path) -> None:
-        self._username = username
-        self._path = path
-
-    def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        try:
-            password = self._path.read_text(encoding="utf-8-sig").strip()
-        except OSError as error:
-            raise AuthenticationError(
-                f"store.password_file {self._path} cannot be read: {error.strerror}"
-            ) from error
-        return (password,) if self._username is None else (self._username, password)

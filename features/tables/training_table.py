@@ -199,6 +199,11 @@ class Table:
                 {"name": feature.name, "fingerprint": feature.fingerprint}
                 for feature in self._feature_set.features
             ],
+            "categories": {
+                feature.name: feature.categories.model_dump(include={"values", "other"})
+                for feature in self._feature_set.features
+                if feature.categories is not None
+            },
             "lookups": self._describe_lookups(),
             "columns": self._columns(list(identity)),
         }

@@ -169,7 +169,10 @@ def _events_of(
 def _stored(values: StoredValues, size: int, what: str, oldest: Longs) -> Stored:
     lengths = np.maximum(values.lengths, 0)
     check_size(lengths, size, what)
-    return Stored(values.data, values.begins, lengths, oldest)
+    # In one form for all stores, so that the loop is compiled once.
+    data = values.data.view()
+    data.flags.writeable = False
+    return Stored(data, np.ascontiguousarray(values.begins), lengths, oldest)
 
 
 def _nothing(count: int) -> StoredValues:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from base.arrays import Longs
-from features.history.layout import Layout, StoredKind
+from features.history.layout import Layout, StoredColumn, StoredKind
 from features.history.namespace import Namespace
 from features.values.grouping import grouped, order_of
 from features.values.keys import Keys
 from features.windows.kernel import rows
+from features.windows.kernel.aggregates import DECAYED
 from features.windows.kernel.structs import NOWHERE, CompiledWindows
 from features.windows.window import Across, Aggregate, HistoryRules, Window
 from schemas.batch import EventBatch
@@ -44,8 +46,8 @@ class EntityWindows:
         self.entity = entity
         self.windows = tuple(windows)
         self.rules = rules
-        kept = [column for w in windows for column in (w.value, w.where) if column is not None]
-        self.layout = Layout.of(kept)
+        kept = (column for w in windows for column in (w.value, w.where, w.same))
+        self.layout = Layout.of([column for column in kept if column is not None])
         self.reach = max(window.reach for window in windows)
         self.own = all(window.across is Across.OWN for window in windows)
         self.delay = max(window.delay for window in windows)
@@ -61,40 +63,28 @@ class EntityWindows:
     def compile(self) -> CompiledWindows:
         """The windows in the form that the compiled loop reads."""
         windows, columns = self.windows, self.layout.columns
-        row_of = {column.key: rows.KEPT + index for index, column in enumerate(columns)}
-        pairs = [
-            tuple(row_of[column.key] if column else NOWHERE for column in (w.value, w.where))
-            for w in windows
-        ]
-        distinct = list(dict.fromkeys(pairs))
-        wheres = list(dict.fromkeys(where for _, where in distinct))
-        # Rows of shared histories: the kept columns, the member before with the same id, filters.
-        row_of_filter = {
-            where: where if self.own else rows.KEPT + len(columns) + 1 + index
-            for index, where in enumerate(wheres)
-        }
-        kinds = list(Aggregate)
+        pairs, of_window, height = _pairs(windows, columns, shared=not self.own)
         fields: Mapping[str, Any] = self.layout.dtype.fields or {}
         return CompiledWindows(
             np.array(
                 [
-                    [kinds.index(w.aggregate) for w in windows],
+                    [_kind(w) for w in windows],
                     [w.reach for w in windows],
                     [w.delay for w in windows],
                     [w.include_current for w in windows],
-                    [distinct.index(pair) for pair in pairs],
+                    of_window,
                 ],
                 np.int64,
             ),
-            np.array([[w.default for w in windows], [w.unit for w in windows]], np.float64),
             np.array(
                 [
-                    [value for value, _ in distinct],
-                    [row_of_filter[where] for _, where in distinct],
-                    [where for _, where in distinct],
+                    [w.default for w in windows],
+                    [w.unit for w in windows],
+                    [w.parameter for w in windows],
                 ],
-                np.int64,
+                np.float64,
             ),
+            pairs,
             np.array(
                 [
                     [fields[column.key][1] for column in columns],
@@ -102,6 +92,7 @@ class EntityWindows:
                 ],
                 np.int64,
             ),
+            height,
             self.layout.dtype.itemsize,
             self.horizon,
             self.rules.duplicates,
@@ -155,3 +146,38 @@ class HistoryRequest(NamedTuple):
     def keys(self) -> list[Keys]:
         """Keys to read: histories before labels."""
         return [self.histories] if self.labels is None else [self.histories, self.labels]
+
+
+def _kind(window: Window) -> int:
+    """Aggregate of a window, as the compiled loop names it."""
+    return DECAYED if window.half_life else list(Aggregate).index(window.aggregate)
+
+
+def _pairs(
+    windows: Sequence[Window], columns: Sequence[StoredColumn], *, shared: bool
+) -> tuple[Longs, list[int], int]:
+    """Find the distinct pairs of value and filters, and rows for the filters that are computed.
+
+    Returns:
+        The pairs, as in `CompiledWindows`; index of the pair by window; rows of
+        ``History.members``.
+    """
+    row_of = {column.key: rows.KEPT + index for index, column in enumerate(columns)}
+    used = [
+        tuple(row_of[c.key] if c else NOWHERE for c in (w.value, w.where, w.same)) for w in windows
+    ]
+    distinct = list(dict.fromkeys(used))
+    # Behind the kept columns, shared histories have the place of the member before with the same id.
+    behind = count(rows.KEPT + len(columns) + (1 if shared else 0))
+    wheres = dict.fromkeys(where for _, where, _ in distinct)
+    where_of = {where: next(behind) if shared else where for where in wheres}
+    sames = dict.fromkeys(pair[1:] for pair in distinct)
+    filter_of = {
+        (where, same): where_of[where] if same == NOWHERE else next(behind) for where, same in sames
+    }
+    pairs = [
+        (value, where_of[where], where, same, filter_of[where, same])
+        for value, where, same in distinct
+    ]
+    table = np.array(pairs, np.int64).reshape(-1, 5).T
+    return np.ascontiguousarray(table), [distinct.index(pair) for pair in used], next(behind)

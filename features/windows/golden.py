@@ -9,6 +9,7 @@ from base.arrays import Longs
 from base.compiled import prove
 from features.history.labels import LABEL
 from features.windows.kernel import rows
+from features.windows.kernel.aggregates import DECAYED, PERCENTILE
 from features.windows.kernel.loop import compute
 from features.windows.kernel.structs import (
     MISSING,
@@ -19,9 +20,8 @@ from features.windows.kernel.structs import (
     Stored,
     Trace,
 )
-from features.windows.window import Aggregate
 
-_EXPECTED = "4f84fe147e9c1ab9bde27ee86698d824e21fd73b118247e5434b0764a7665584"
+_EXPECTED = "331c4b20b2ec550f0b711a1d8bdc040c1aa407793d7a883e77f0cf9cb9ccd814"
 _MEMBER = np.dtype(
     [
         ("partition", "<i4"),
@@ -107,20 +107,33 @@ def _spread(count: int, step: int, below: int) -> Longs:
 
 
 def _plan(*, shared: bool) -> CompiledWindows:
-    """All aggregates without a filter and without the event, and with both."""
-    kinds = np.arange(len(Aggregate)).repeat(2)
-    other = kinds * 0 + np.arange(len(kinds)) % 2
+    """All aggregates without a filter and without the event, with both, and by the own value."""
+    kinds = np.arange(DECAYED + 1).repeat(3)
+    pairs = np.arange(len(kinds)) % 3
+    current = (pairs > 0).astype(np.int64)
+    computed = rows.KEPT + 3 if shared else rows.KEPT + 2
+    wheres = [computed, computed + 1] if shared else [NOWHERE, rows.KEPT + 1]
+    own = computed + 2 if shared else computed
     return CompiledWindows(
-        np.stack([kinds, 300 + 100 * other, 20 * (1 - other), other, other]),
-        np.stack([np.full(len(kinds), -1.0), np.full(len(kinds), 100.0)]),
+        np.stack([kinds, 300 + 100 * current, 20 * (1 - current), current, pairs]),
+        np.stack(
+            [
+                np.full(len(kinds), -1.0),
+                np.full(len(kinds), 100.0),
+                np.where(kinds == PERCENTILE, 90.0, 50.0),
+            ]
+        ),
         np.array(
             [
-                [rows.KEPT, rows.KEPT],
-                [rows.KEPT + 3, rows.KEPT + 4] if shared else [NOWHERE, rows.KEPT + 1],
-                [NOWHERE, rows.KEPT + 1],
+                [rows.KEPT, rows.KEPT, rows.KEPT],
+                [*wheres, wheres[0]],
+                [NOWHERE, rows.KEPT + 1, NOWHERE],
+                [NOWHERE, NOWHERE, rows.KEPT + 1],
+                [*wheres, own],
             ]
         ),
         np.array([[28, 36], [0, 1]]),
+        own + 1,
         _MEMBER.itemsize,
         400,
         200,
@@ -150,7 +163,7 @@ def _events(half: Longs, first: Longs) -> Events:
     return Events(
         order,
         half * (_EVENTS // 2),
-        members[:, order],
+        np.ascontiguousarray(members[:, order]),
         np.maximum(times, 600)[order],
         late[order],
         first,

@@ -21,6 +21,12 @@ class Aggregate(StrEnum):
     DISTINCT = "distinct"
     TIME_SINCE_LAST = "time_since_last"
     FRAUD_SHARE = "fraud_share"
+    FIRST = "first"
+    TIME_SINCE_FIRST = "time_since_first"
+    MODE_SHARE = "mode_share"
+    ENTROPY = "entropy"
+    MEDIAN = "median"
+    PERCENTILE = "percentile"
 
 
 class Across(StrEnum):
@@ -50,7 +56,11 @@ class Window:
         include_current: True if the event counts itself.
         across: Treatment of events of other partitions.
         default: Value of an empty window.
-        uses: Fields and features in its value and filter.
+        uses: Fields and features in its value and filters.
+        same: Column of which members that count have the event's own value; None for all.
+        half_life: Time in which the weight of a member halves, in microseconds; None for equal
+            weights.
+        percent: Percent of a percentile; None for other aggregates.
     """
 
     name: str
@@ -64,6 +74,9 @@ class Window:
     across: Across
     default: float
     uses: frozenset[str]
+    same: StoredColumn | None = None
+    half_life: int | None = None
+    percent: float | None = None
 
     @property
     def reach(self) -> int:
@@ -71,11 +84,18 @@ class Window:
         return self.over + self.delay
 
     @property
+    def parameter(self) -> float:
+        """The half-life in microseconds, or the percent of a percentile; 0 without either."""
+        if self.aggregate is Aggregate.MEDIAN:
+            return 50.0
+        return float(self.half_life or self.percent or 0.0)
+
+    @property
     def unit(self) -> float:
         """The divisor that converts kept whole numbers to the value's unit."""
         if self.value is None or self.value.kind is not StoredKind.VALUE:
             return 1.0
-        return float(10**self.value.scale) if self.aggregate is not Aggregate.DISTINCT else 1.0
+        return float(10**self.value.scale)
 
 
 @dataclass(frozen=True, slots=True)

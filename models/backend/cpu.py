@@ -13,8 +13,9 @@ from models.backend.compiled_trees import CompiledTrees
 from models.backend.protocol import Margins, Matrix, check_matrix
 from models.backend.xgboost_backend import XgboostBackend
 from models.bundle import Bundle
-from models.bundle.golden import nan_for, score
+from models.bundle.golden import nan_for, output_margins
 from models.bundle.xgboost_model import XgboostModel
+from models.class_margin import one_margin
 
 
 class CpuBackend(XgboostBackend):
@@ -30,7 +31,7 @@ class CpuBackend(XgboostBackend):
         if trees is None or not 0 < len(matrix) <= trees.max_rows:
             return super().margins(matrix)
         check_matrix(matrix, self._names)
-        return trees.margins(nan_for(self._missing, matrix))
+        return one_margin(trees.margins(nan_for(self._missing, matrix)), self._fraud_class)
 
     def _same_as_xgboost(self, samples: Matrix) -> CompiledTrees | None:
         """The compiled trees; None if their margins are not those of XGBoost, bit by bit."""
@@ -40,6 +41,6 @@ class CpuBackend(XgboostBackend):
             trees = CompiledTrees(self._booster)
         except ValueError:
             return None
-        expected = score(self._booster, samples, np.nan)
-        equal = np.array_equal(trees.margins(samples).view(np.uint32), expected.view(np.uint32))
+        expected, margins = output_margins(self._booster, samples), trees.margins(samples)
+        equal = margins.shape == expected.shape and margins.tobytes() == expected.tobytes()
         return trees if equal else None

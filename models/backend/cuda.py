@@ -24,6 +24,7 @@ from models.bundle import Bundle
 from models.bundle.golden import nan_for
 from models.bundle.model_checks import short_message
 from models.bundle.xgboost_model import XgboostModel
+from models.class_margin import class_contributions, one_margin
 
 DEVICE = "cuda:0"
 
@@ -88,6 +89,7 @@ class CudaBackend:
         self._names = [feature.name for feature in bundle.features]
         self._threads = threads
         self._missing = model.missing
+        self._fraud_class = model.fraud_class
         self._booster = model.booster.copy()
         self._booster.set_param({"device": DEVICE, "nthread": threads})
         # The first call allocates memory and copies the trees, so it is made before the first event.
@@ -97,13 +99,17 @@ class CudaBackend:
         check_matrix(matrix, self._names)
         if not len(matrix):
             return np.empty(0, dtype=np.float32)
-        return self._predict(matrix, output_margin=True)
+        margins = self._predict(matrix, output_margin=True).reshape(len(matrix), -1)
+        return one_margin(margins, self._fraud_class)
 
     def contributions(self, matrix: Matrix) -> Contributions:
         check_matrix(matrix, self._names)
         if not len(matrix):
             return np.empty((0, len(self._names) + 1), dtype=np.float32)
-        return self._predict(matrix, pred_contribs=True)
+        contributions = self._predict(matrix, pred_contribs=True)
+        if self._fraud_class is None:
+            return contributions
+        return class_contributions(contributions, self._fraud_class)
 
     def _predict(self, matrix: Matrix, **wanted: bool) -> Floats32:
         with _on_gpu():

@@ -40,6 +40,9 @@ class Backend(Protocol):
     def contributions(self, matrix: Matrix) -> Contributions:
         """Compute each feature's contribution to the margin by TreeSHAP, in log-odds.
 
+        The margin of a class is not linear in its trees: `models.class_margin` says how the
+        contributions to all classes are combined.
+
         It costs hundreds of times as much as `margins`.
 
         Args:

@@ -15,14 +15,18 @@ from functools import cached_property
 import numpy as np
 import xgboost as xgb
 
+from base.arrays import Floats32
 from models.backend.protocol import Contributions, Margins, Matrix, check_matrix
 from models.bundle import Bundle
 from models.bundle.golden import nan_for, score
 from models.bundle.xgboost_model import XgboostModel
-from models.treeshap import TreeShap
+from models.class_margin import class_contributions
+from models.treeshap import MAX_NUMBERS, TreeShap, trees_of
 
 _SAMPLES = 16
 _TOLERANCE = 1e-4
+_ROWS_AT_ONCE = 256
+"""Rows of a multi-class model that are explained at a time: each takes an array for every class."""
 
 
 class XgboostBackend:
@@ -35,6 +39,7 @@ class XgboostBackend:
         self._threads = threads
         self._samples = nan_for(model.missing, bundle.golden.vectors[:_SAMPLES])
         self._missing = model.missing
+        self._fraud_class = model.fraud_class
         self._booster = model.booster.copy()
         self._booster.set_param({"device": "cpu", "nthread": threads})
 
@@ -42,39 +47,56 @@ class XgboostBackend:
         check_matrix(matrix, self._names)
         if not len(matrix):
             return np.empty(0, dtype=np.float32)
-        return score(self._booster, matrix, self._missing)
+        return score(self._booster, matrix, self._missing, self._fraud_class)
 
     def contributions(self, matrix: Matrix) -> Contributions:
         check_matrix(matrix, self._names)
         if not len(matrix):
             return np.empty((0, len(self._names) + 1), dtype=np.float32)
         matrix = nan_for(self._missing, matrix)
-        shap, bias = self._shap
-        if shap is None:
+        if self._fraud_class is None:
+            return self._output_contributions(matrix)[:, 0]
+        starts = range(0, len(matrix), _ROWS_AT_ONCE)
+        parts = (self._output_contributions(matrix[i : i + _ROWS_AT_ONCE]) for i in starts)
+        return np.concatenate([class_contributions(part, self._fraud_class) for part in parts])
+
+    def _output_contributions(self, matrix: Matrix) -> Contributions:
+        """Contributions to the margins of all K outputs, float32[N, K, F+1]."""
+        shaps, biases = self._shaps
+        if shaps is None:
             return self._contributions_by_xgboost(matrix)
-        contributions = np.empty((len(matrix), len(self._names) + 1), dtype=np.float32)
-        contributions[:, :-1] = shap(matrix)
-        contributions[:, -1] = bias
+        contributions = np.empty((len(matrix), len(biases), len(self._names) + 1), dtype=np.float32)
+        for output, shap in enumerate(shaps):
+            contributions[:, output, :-1] = shap(matrix)
+        contributions[:, :, -1] = biases
         return contributions
 
     @cached_property
-    def _shap(self) -> tuple[TreeShap | None, np.float32]:
-        """Table-based TreeSHAP, and the bias of the model.
+    def _shaps(self) -> tuple[list[TreeShap] | None, Floats32]:
+        """Table-based TreeSHAP of each output, and the biases of the outputs, float32[K].
 
         TreeSHAP is None if it refuses the trees, or differs from XGBoost on the samples.
         """
         expected = self._contributions_by_xgboost(self._samples)
-        bias: np.float32 = expected[0, -1]
+        biases: Floats32 = expected[0, :, -1]
         try:
-            shap = TreeShap(self._booster, len(self._names))
+            shaps = self._tables(len(biases))
         except ValueError:
-            return None, bias
-        equal = np.allclose(shap(self._samples), expected[:, :-1], rtol=_TOLERANCE, atol=_TOLERANCE)
-        return (shap if equal else None), bias
+            return None, biases
+        for output, shap in enumerate(shaps):
+            own, known = shap(self._samples), expected[:, output, :-1]
+            if not np.allclose(own, known, rtol=_TOLERANCE, atol=_TOLERANCE):
+                return None, biases
+        return shaps, biases
+
+    def _tables(self, outputs: int) -> list[TreeShap]:
+        trees = trees_of(self._booster)
+        columns, most = len(self._names), MAX_NUMBERS // outputs
+        return [TreeShap(trees.of_output(output), columns, most) for output in range(outputs)]
 
     def _contributions_by_xgboost(self, matrix: Matrix) -> Contributions:
         # XGBoost computes contributions for a DMatrix only, not with inplace_predict.
         contributions: Contributions = self._booster.predict(
             xgb.DMatrix(matrix, nthread=self._threads), pred_contribs=True, validate_features=False
         )
-        return contributions
+        return contributions.reshape(len(matrix), -1, len(self._names) + 1)

@@ -6,7 +6,7 @@ from base.errors import BundleRefusedError
 from models.bundle.golden import Golden
 from models.bundle.load import Bundle, load_bundle, read_manifest
 from models.bundle.location import Location, resolve
-from models.bundle.manifest import FeatureRef, Knots, Manifest, TrainingRecord
+from models.bundle.manifest import Categories, FeatureRef, Knots, Manifest, TrainingRecord
 from models.bundle.verify import Verified, verify
 from models.bundle.write import write_bundle
 from models.sandbox.process import Limits
@@ -14,6 +14,7 @@ from models.sandbox.process import Limits
 __all__ = [
     "Bundle",
     "BundleRefusedError",
+    "Categories",
     "FeatureRef",
     "Golden",
     "Knots",

@@ -1,9 +1,9 @@
 """Draw golden vectors along the thresholds of a model, without its training data.
 
 Each row aims at one leaf: each feature on the path to the leaf gets the smallest value, or the
-largest value below a threshold, that leads to the leaf. The other features get one of their
-thresholds, or the float32 next to it, or are missing. From a pool of such rows, those are kept that
-together reach the most leaves.
+largest value below a threshold, or the first category, that leads to the leaf. The other features
+get one of their thresholds or categories, or the float32 next to a threshold, or are missing. From
+a pool of such rows, those are kept that together reach the most leaves.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import numpy as np
 import xgboost as xgb
 
 from base.arrays import Floats32, Longs
+from models.bundle.categories import category_counts
+from models.bundle.category_sets import members
 from models.bundle.trees import Trees
 
 DEFAULT_GOLDEN = 128
@@ -69,9 +71,12 @@ def _along_thresholds(
 ) -> Floats32:
     """Draw values at, just below and just above thresholds of their feature; some are missing."""
     values = np.zeros((rows, columns), dtype=np.float32)
+    counts = category_counts(trees, columns)
     for feature in range(columns):
         thresholds = trees.value[trees.is_split & (trees.feature == feature)]
-        if len(thresholds):
+        if feature in counts:  # and the next category, which no split names
+            values[:, feature] = random.integers(0, counts[feature] + 1, rows)
+        elif len(thresholds):
             at = thresholds[random.integers(0, len(thresholds), rows)]
             toward = np.array([-np.inf, 0, np.inf], dtype=np.float32)[random.integers(0, 3, rows)]
             values[:, feature] = np.where(toward == 0, at, np.nextafter(at, toward))
@@ -92,10 +97,16 @@ def _lead_to(row: Floats32, leaf: int, trees: Trees, parents: Longs) -> None:
     """Give `row` the values that lead to `leaf`; a feature without such a value is missing."""
     minimum: dict[int, np.float32] = {}
     upper_bound: dict[int, np.float32] = {}
+    categories: dict[int, Longs] = {}
     node = leaf
     while (parent := int(parents[node])) != -1:
         feature, threshold = int(trees.feature[parent]), trees.value[parent]
-        if node == trees.left[parent]:
+        if trees.by_category[parent]:
+            chosen = members(trees.words[trees.set_begin[parent] : trees.set_end[parent]])
+            given = categories.get(feature, np.arange(chosen[-1] + 2))
+            keep = np.isin(given, chosen, invert=bool(node == trees.left[parent]))
+            categories[feature] = given[keep]
+        elif node == trees.left[parent]:
             upper_bound[feature] = min(upper_bound.get(feature, threshold), threshold)
         else:
             minimum[feature] = max(minimum.get(feature, threshold), threshold)
@@ -104,6 +115,8 @@ def _lead_to(row: Floats32, leaf: int, trees: Trees, parents: Longs) -> None:
         row[feature] = np.nextafter(threshold, np.float32(-np.inf))
     for feature, threshold in minimum.items():
         row[feature] = threshold if threshold < upper_bound.get(feature, np.inf) else np.nan
+    for feature, allowed in categories.items():
+        row[feature] = allowed[0] if len(allowed) else np.nan
     row[np.isinf(row)] = np.nan
 
 

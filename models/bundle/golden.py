@@ -18,6 +18,7 @@ import xgboost as xgb
 from base.arrays import Floats32
 from base.errors import BundleRefusedError
 from models.bundle.manifest import MAX_GOLDEN, Manifest
+from models.class_margin import one_margin
 
 VECTORS_FILE = "golden_vectors.npy"
 MARGINS_FILE = "golden_margins.npy"
@@ -88,21 +89,29 @@ def check_vectors(vectors: npt.NDArray[np.generic], columns: int, where: str) ->
         raise BundleRefusedError(f"{where}: holds infinite values; NaN means missing")
 
 
-def score(booster: xgb.Booster, matrix: Floats32, missing: float) -> Floats32:
+def score(
+    booster: xgb.Booster, matrix: Floats32, missing: float, fraud_class: int | None = None
+) -> Floats32:
     """Compute margins with all trees, on the booster's device.
 
     Args:
         booster: The model.
         matrix: float32[N, F].
         missing: Feature value that means missing, besides NaN.
+        fraud_class: Class whose log-odds are the margin; None for a model with one output.
 
     Returns:
         float32[N].
     """
+    return one_margin(output_margins(booster, nan_for(missing, matrix)), fraud_class)
+
+
+def output_margins(booster: xgb.Booster, matrix: Floats32) -> Floats32:
+    """Compute the margins of all K outputs, float32[N, K], of float32[N, F], NaN where missing."""
     margins: Floats32 = booster.inplace_predict(
-        nan_for(missing, matrix), predict_type="margin", validate_features=False
+        matrix, predict_type="margin", validate_features=False
     )
-    return margins
+    return margins.reshape(len(matrix), -1)
 
 
 def nan_for(missing: float, matrix: Floats32) -> Floats32:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import BundleRefusedError
+from models.bundle.categories import describe_difference
 from models.bundle.formats import FORMATS, Model
 from models.bundle.golden import Golden, check_margins, read_golden
 from models.bundle.manifest import (
@@ -39,6 +40,7 @@ class Bundle:
         features: Features in the order of the model's columns.
         objective: Objective of XGBoost; None for a model of another format.
         trees: Number of trees of XGBoost; None for a model of another format.
+        fraud_class: Class whose log-odds are the margin; None for a model with one output.
         calibration: Calibration curve; None if the score is the logistic of the margin.
         golden: Golden vectors with their margins.
         trained: Origin of the model; None if it is not recorded.
@@ -54,6 +56,7 @@ class Bundle:
     features: tuple[FeatureRef, ...]
     objective: str | None
     trees: int | None
+    fraud_class: int | None
     calibration: Knots | None
     golden: Golden
     trained: TrainingRecord | None
@@ -108,6 +111,15 @@ def columns_in(
             f"{path}: the model {model} was packed without the definitions of "
             f"{', '.join(unknown)}; pack it again with --features-from FEATURES.yaml"
         )
+    for feature in wanted:
+        theirs = given[at[feature.name]].categories
+        difference = feature.categories and describe_difference(feature.categories, theirs)
+        if difference:
+            raise BundleRefusedError(
+                f"{path}: the categories of {feature.name} in the model {model} differ from those "
+                f"of the feature set: {difference}; restore them in features.yaml, or train the "
+                "model again"
+            )
     changed = [
         feature.name
         for feature in wanted
@@ -160,6 +172,7 @@ def load_bundle(path: Path, *, proven: str | None = None) -> Bundle:
         features=manifest.features,
         objective=manifest.objective,
         trees=manifest.trees,
+        fraud_class=manifest.fraud_class,
         calibration=manifest.calibration,
         golden=golden,
         trained=manifest.trained,

@@ -16,8 +16,10 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -37,14 +39,28 @@ Float32 = Annotated[Finite, Field(ge=-LARGEST, le=LARGEST)]
 Probability = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
+class CategoryList(Protocol):
+    """Categories of a feature; the place of a value in the list is its code."""
+
+    @property
+    def values(self) -> Sequence[str | int]: ...
+
+    @property
+    def other(self) -> bool:
+        """True if all other values have the next code; else they are missing."""
+
+
 class NamedFeature(Protocol):
-    """A feature, reduced to what a bundle needs: its name and the fingerprint of its definition."""
+    """A feature, reduced to what a bundle needs: its name, fingerprint and categories."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def fingerprint(self) -> str: ...
+
+    @property
+    def categories(self) -> CategoryList | None: ...
 
 
 class NamedFeatures(Protocol):
@@ -60,6 +76,18 @@ class _ManifestPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_by_name=True)
 
 
+class Categories(_ManifestPart):
+    """Categories of a feature, as `CategoryList`."""
+
+    values: Annotated[tuple[str | int, ...], Field(min_length=1)]
+    other: bool
+
+    @property
+    def count(self) -> int:
+        """Number of codes."""
+        return len(self.values) + self.other
+
+
 class FeatureRef(_ManifestPart):
     """A feature that the model was trained on."""
 
@@ -69,6 +97,18 @@ class FeatureRef(_ManifestPart):
 
     Without it, no feature set matches the model.
     """
+    categories: Categories | None = None
+    """Categories that the model splits by; None if it splits by thresholds.
+
+    In manifest.json, only features with categories have the key.
+    """
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        part: dict[str, Any] = serialize(self)
+        if part["categories"] is None:
+            del part["categories"]
+        return part
 
 
 class Knots(_ManifestPart):
@@ -123,7 +163,8 @@ class GraphOutput(_ManifestPart):
 class Manifest(_ManifestPart):
     """Content of manifest.json, which must have exactly these keys.
 
-    A key with a default may be absent: earlier versions did not write it.
+    A key with a default may be absent: earlier versions did not write it. `format`, `output` and
+    `fraud_class` are written only where they have another value than that.
     """
 
     name: Label
@@ -139,6 +180,8 @@ class Manifest(_ManifestPart):
     """Objective of XGBoost; None for another format."""
     trees: Annotated[int, Field(gt=0)] | None
     """Number of trees of XGBoost; None for another format."""
+    fraud_class: Annotated[int, Field(ge=0)] | None = None
+    """Class of a multi-class model whose log-odds are the margin; None for one output."""
     output: GraphOutput | None = None
     """Output of an ONNX model; None for another format."""
     calibration: Knots | None
@@ -159,19 +202,19 @@ class Manifest(_ManifestPart):
 
     @model_validator(mode="after")
     def _keys_fit_the_format(self) -> Self:
-        of_xgboost = {"objective": self.objective, "trees": self.trees}
-        of_onnx = {"output": self.output}
-        needed, foreign = (
-            (of_xgboost, of_onnx) if self.format == "xgboost" else (of_onnx, of_xgboost)
-        )
-        for key, value in needed.items():
-            if value is None:
-                raise ValueError(f"{key} is null; format: {self.format} needs it")
-        for key, value in foreign.items():
-            if value is not None:
-                raise ValueError(f"{key} is {value!r}; format: {self.format} has none")
-        if self.format == "onnx" and self.missing != "NaN":
-            raise ValueError(f"missing is {self.missing:.9g}; format: onnx has none but NaN")
+        of_xgboost = self.format == "xgboost"
+        belongs = {"objective": of_xgboost, "trees": of_xgboost, "output": not of_xgboost}
+        for key, expected in belongs.items():
+            if (getattr(self, key) is not None) != expected:
+                raise ValueError(
+                    f"{key} is {getattr(self, key)!r}; format: {self.format} "
+                    f"{'needs it' if expected else 'has none'}"
+                )
+        if not of_xgboost and (self.missing != "NaN" or self.fraud_class is not None):
+            raise ValueError(
+                f"missing is {self.missing} and fraud_class {self.fraud_class}; format: "
+                f"{self.format} has neither"
+            )
         return self
 
     @property
@@ -188,7 +231,10 @@ class Manifest(_ManifestPart):
 
     def as_bytes(self) -> bytes:
         """Format the content of manifest.json."""
-        return (self.model_dump_json(indent=2, by_alias=True) + "\n").encode()
+        # Earlier versions do not know these keys, and read all other bundles of this one.
+        optional = {"format": "xgboost", "fraud_class": None, "output": None}
+        absent = {key for key, default in optional.items() if getattr(self, key) == default}
+        return (self.model_dump_json(indent=2, by_alias=True, exclude=absent) + "\n").encode()
 
 
 def parse_manifest(text: bytes, where: str) -> Manifest:

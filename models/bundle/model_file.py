@@ -8,8 +8,7 @@ here has no such fault.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,7 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import BundleRefusedError
+from models.bundle.category_sets import read_sets
 from models.bundle.trees import Trees
+from models.bundle.typed_values import (
+    floats_in,
+    ints_in,
+    is_empty,
+    list_in,
+    number_in,
+    object_in,
+    text_in,
+    texts_in,
+)
 from models.bundle.ubj import parse_ubj
 
 _INT_ARRAYS = (
@@ -29,9 +39,7 @@ _INT_ARRAYS = (
     "split_type",
 )
 _FLOAT_ARRAYS = ("base_weights", "loss_changes", "split_conditions", "sum_hessian")
-_CATEGORIES = ("categories", "categories_nodes", "categories_segments", "categories_sizes")
 T = TypeVar("T")
-_INT32 = np.iinfo(np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +47,12 @@ class ModelFacts:
     """Facts about a model, as its file states them.
 
     Attributes:
-        booster: Kind of booster; `dart` if trees have weights.
+        booster: Kind of booster; `dart` if trees have weights other than 1.
         objective: Name of the objective.
         trees: Number of trees; 0 unless the booster is gbtree.
         columns: Number of columns.
         outputs: Number of outputs: classes or targets.
         names: Names of the columns; None if the file has none.
-        types: Types of the columns; empty if the file has none.
     """
 
     booster: str
@@ -54,7 +61,6 @@ class ModelFacts:
     columns: int
     outputs: int
     names: tuple[str, ...] | None
-    types: tuple[str, ...]
 
 
 class ModelDocument:
@@ -71,7 +77,7 @@ class ModelDocument:
             BundleRefusedError: if the bytes are not a model file of XGBoost.
         """
         self._where = where
-        self._values: Any = self._read(lambda: _parsed(content))
+        self._values: Any = self._read(lambda: parse_document(content))
         self.facts = self._read(self._facts)
 
     def trees(self) -> Trees:
@@ -91,78 +97,65 @@ class ModelDocument:
             ) from error
 
     def _facts(self) -> ModelFacts:
-        learner = _within(self._values, "learner")
-        shape = _within(learner, "learner_model_param")
-        booster = _within(learner, "gradient_booster")
-        columns, targets = _number(shape, "num_feature"), _number(shape, "num_target")
+        learner = object_in(self._values, "learner")
+        shape = object_in(learner, "learner_model_param")
+        booster = object_in(learner, "gradient_booster")
+        columns, targets = number_in(shape, "num_feature"), number_in(shape, "num_target")
         if not columns or not targets:
             raise ValueError(f"it has {columns} columns and {targets} targets")
-        texts = [_texts(learner, key, columns) for key in ("feature_names", "feature_types")]
-        kind = _text(booster, "name")
+        names = texts_in(learner, "feature_names", columns)
+        texts_in(learner, "feature_types", columns)
+        kind = text_in(booster, "name")
         trees = 0
-        if kind == "gbtree" and _has_dropout(self._values):
+        if kind == "gbtree" and "weight_drop" in object_in(booster, "model"):
             kind = "dart"
         if kind == "gbtree":
-            trees = _number(_within(booster, "model", "gbtree_model_param"), "num_trees")
+            trees = number_in(object_in(booster, "model", "gbtree_model_param"), "num_trees")
         return ModelFacts(
             booster=kind,
-            objective=_text(_within(learner, "objective"), "name"),
+            objective=text_in(object_in(learner, "objective"), "name"),
             trees=trees,
             columns=columns,
-            outputs=max(_number(shape, "num_class"), targets),
-            names=texts[0] or None,
-            types=texts[1],
+            outputs=max(number_in(shape, "num_class"), targets),
+            names=names or None,
         )
 
     def _trees(self) -> Trees:
-        model = _within(self._values, "learner", "gradient_booster", "model")
-        trees = _list(model, "trees")
-        info, rounds = _ints(model, "tree_info"), _ints(model, "iteration_indptr")
-        if not self.facts.trees == len(trees) == len(info):
+        model = object_in(self._values, "learner", "gradient_booster", "model")
+        trees = list_in(model, "trees")
+        outputs, rounds = ints_in(model, "tree_info"), ints_in(model, "iteration_indptr")
+        if not self.facts.trees == len(trees) == len(outputs):
             raise ValueError(
-                f"num_trees is {self.facts.trees}, with {len(trees)} trees and {len(info)} in "
+                f"num_trees is {self.facts.trees}, with {len(trees)} trees and {len(outputs)} in "
                 "tree_info"
             )
-        if info.any():
-            raise ValueError("tree_info names an output other than the first")
+        if ((outputs < 0) | (outputs >= self.facts.outputs)).any():
+            raise ValueError(f"tree_info names an output beyond the {self.facts.outputs}")
         if len(rounds) < 2 or rounds[0] or rounds[-1] != len(trees) or (np.diff(rounds) < 0).any():
             raise ValueError("iteration_indptr does not lead from the first tree to the last")
-        if _number(_within(model, "gbtree_model_param"), "num_parallel_tree") < 1:
+        if number_in(object_in(model, "gbtree_model_param"), "num_parallel_tree") < 1:
             raise ValueError("num_parallel_tree is 0")
-        if any(not _is_empty(value) for value in _within(model, "cats").values()):
-            raise ValueError("cats holds categories")
+        if any(not is_empty(value) for value in object_in(model, "cats").values()):
+            raise ValueError("cats holds categories, which only the manifest of a bundle does")
         return Trees.joined(
-            [_tree_arrays(tree, number, self.facts) for number, tree in enumerate(trees)]
+            [_tree_arrays(tree, number, self.facts) for number, tree in enumerate(trees)], outputs
         )
 
 
-def is_dart(content: bytes) -> bool:
-    """Detect a model file with weights of trees, which XGBoost before 3.4 ignores silently.
+def parse_document(content: bytes) -> Any:
+    """Parse UBJ or JSON; the byte after `{` tells them apart, for XGBoost too.
 
-    XGBoost 3.4 writes a DART booster with such weights under the name gbtree.
-
-    Returns:
-        True if there are such weights; False also for a file that cannot be read.
+    Raises:
+        ValueError: if the content is neither.
     """
-    if b"weight_drop" not in content:
-        return False
-    try:
-        return _has_dropout(_parsed(content))
-    except (ValueError, RecursionError):
-        return False
-
-
-def _has_dropout(values: Any) -> bool:
-    model = _within(values, "learner", "gradient_booster").get("model")
-    weights = model.get("weight_drop", []) if isinstance(model, dict) else []
-    return not isinstance(weights, list | np.ndarray) or any(weight != 1 for weight in weights)
-
-
-def _parsed(content: bytes) -> Any:
-    """Parse UBJ or JSON; the byte after `{` tells them apart, for XGBoost too."""
-    if content[:2] in (b"{L", b"{}"):
+    if is_ubj(content):
         return parse_ubj(content)
     return json.loads(content, object_pairs_hook=_unique_keys)
+
+
+def is_ubj(content: bytes) -> bool:
+    """Tell UBJ from JSON."""
+    return content[:2] in (b"{L", b"{}")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -175,94 +168,24 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _tree_arrays(tree: Any, number: int, facts: ModelFacts) -> dict[str, npt.NDArray[Any]]:
     """Arrays of one tree by name, each with one value for each node."""
     try:
-        param = _within(tree, "tree_param")
-        nodes, deleted = _number(param, "num_nodes"), _number(param, "num_deleted")
+        param = object_in(tree, "tree_param")
+        nodes, deleted = number_in(param, "num_nodes"), number_in(param, "num_deleted")
         if not 0 <= deleted < nodes:
             raise ValueError(f"num_deleted is {deleted}, num_nodes {nodes}")
-        if _number(param, "num_feature") != facts.columns:
+        if number_in(param, "num_feature") != facts.columns:
             raise ValueError(f"num_feature is not that of the model, {facts.columns}")
-        if _number(param, "size_leaf_vector") > 1:
+        if number_in(param, "size_leaf_vector") > 1:
             raise ValueError("its leaves have more than one value")
         if type(tree.get("id")) is not int or tree["id"] != number:
             raise ValueError(f"its id is {tree.get('id')!r}, but it is at position {number}")
-        arrays: dict[str, npt.NDArray[Any]] = {key: _ints(tree, key) for key in _INT_ARRAYS}
-        arrays |= {key: _floats(tree, key) for key in _FLOAT_ARRAYS}
+        arrays: dict[str, npt.NDArray[Any]] = {key: ints_in(tree, key) for key in _INT_ARRAYS}
+        arrays |= {key: floats_in(tree, key) for key in _FLOAT_ARRAYS}
         for key, array in arrays.items():
             if len(array) != nodes:
                 raise ValueError(f"{key} has {len(array)} numbers for {nodes} nodes")
         if ((arrays["default_left"] < 0) | (arrays["default_left"] > 1)).any():
             raise ValueError("default_left holds other numbers than 0 and 1")
-        if arrays["split_type"].any() or any(len(_ints(tree, key)) for key in _CATEGORIES):
-            raise ValueError("it splits by categories; encode categories as numbers")
+        arrays |= read_sets(tree, arrays["split_type"])
     except ValueError as error:
         raise ValueError(f"tree {number}: {error}") from error
     return arrays
-
-
-def _within(values: Any, *keys: str) -> Mapping[str, Any]:
-    for key in keys:
-        values = values.get(key) if isinstance(values, dict) else None
-    if not isinstance(values, dict):
-        raise ValueError(f"{'.'.join(keys) or 'the document'} is not an object")  # noqa: TRY004
-    return values
-
-
-def _text(values: Mapping[str, Any], key: str) -> str:
-    text = values.get(key)
-    if not isinstance(text, str):
-        raise ValueError(f"{key} is not a string")  # noqa: TRY004
-    return text
-
-
-def _number(values: Mapping[str, Any], key: str) -> int:
-    """Value of a parameter, which XGBoost writes as text."""
-    text = _text(values, key)
-    if re.fullmatch(r"[0-9]{1,9}", text) is None:
-        raise ValueError(f"{key} is {text[:40]!r}, not a number")
-    return int(text)
-
-
-def _list(values: Mapping[str, Any], key: str) -> Sequence[Any]:
-    items = values.get(key)
-    if not isinstance(items, list):
-        raise ValueError(f"{key} is not an array")  # noqa: TRY004
-    return items
-
-
-def _texts(values: Mapping[str, Any], key: str, columns: int) -> tuple[str, ...]:
-    items = _list(values, key)
-    if len(items) not in (0, columns) or not all(isinstance(item, str) for item in items):
-        raise ValueError(f"{key} is not an array of {columns} strings")
-    return tuple(items)
-
-
-def _ints(values: Mapping[str, Any], key: str) -> npt.NDArray[np.int64]:
-    array = _array(values.get(key), key)
-    if array.dtype.kind not in "iu" or (array < _INT32.min).any() or (array > _INT32.max).any():
-        raise ValueError(f"{key} is not an array of 32-bit whole numbers")
-    return array.astype(np.int64)
-
-
-def _floats(values: Mapping[str, Any], key: str) -> npt.NDArray[np.float32]:
-    value = values.get(key)
-    array = _array(value, key)
-    if value is array and array.dtype.kind != "f":
-        raise ValueError(f"{key} is an array of whole numbers")
-    # An overflow becomes infinite, and is refused for that later.
-    with np.errstate(over="ignore"):
-        return array.astype(np.float32)
-
-
-def _is_empty(value: Any) -> bool:
-    return isinstance(value, list | np.ndarray) and len(value) == 0
-
-
-def _array(value: Any, key: str) -> npt.NDArray[Any]:
-    if isinstance(value, np.ndarray):
-        return value
-    if not isinstance(value, list) or not all(type(item) in (int, float) for item in value):
-        raise ValueError(f"{key} is not an array of numbers")
-    try:
-        return np.array(value, dtype=None if value else np.int64)
-    except OverflowError as error:
-        raise ValueError(f"{key} holds a number that is too large") from error

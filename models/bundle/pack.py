@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import xgboost as xgb
 
 from base.errors import BundleRefusedError
+from models.bundle.categories import references
 from models.bundle.draw_golden import DEFAULT_GOLDEN, draw_vectors
 from models.bundle.foreign_formats import explain_wrong_format, explain_wrong_json
 from models.bundle.load import read_manifest
 from models.bundle.manifest import NamedFeature
 from models.bundle.model_checks import check_accepted, open_model
-from models.bundle.model_file import ModelDocument, is_dart
+from models.bundle.model_file import ModelDocument
 from models.bundle.packed import Names, Packed, check_golden_count, defined
+from models.bundle.simplify import ModelCategories, simplify
 from models.bundle.sums import MAX_BUNDLE_BYTES, read_plain
 from models.bundle.trees import check_trees
-from models.bundle.verify import save_again, verify
+from models.bundle.verify import SavedModel, save_again, verify
+from models.bundle.wrapper_facts import choose_class, missing_value
 from models.bundle.write import write_bundle
 from models.sandbox.process import DEFAULT_LIMITS, Limits
+
+_WAS_DART: Final = (
+    "it is a DART model; the weights of its trees are multiplied into their leaves, which gives the "
+    "margins of XGBoost's predict"
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadModel:
+    """A model file that XGBoost has loaded, without weights of trees and names of categories.
+
+    Attributes:
+        booster: The model.
+        categories: Categories that the file names, by column.
+        was_dart: True if its trees had weights, which are in its leaves now.
+    """
+
+    booster: xgb.Booster
+    categories: ModelCategories
+    was_dart: bool
 
 
 def pack_model(  # noqa: PLR0913  options that a model file does not state
@@ -38,6 +61,7 @@ def pack_model(  # noqa: PLR0913  options that a model file does not state
     seed: int = 0,
     all_rounds: bool = False,
     missing: float | None = None,
+    fraud_class: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Packed:
     """Write a bundle of a model file.
@@ -55,17 +79,21 @@ def pack_model(  # noqa: PLR0913  options that a model file does not state
         all_rounds: True to keep the rounds after the best one of a training that stopped early.
         missing: Feature value that meant missing in training. None for the value in the file; if
             there is none, only NaN means missing.
+        fraud_class: Name or number of the class that is fraud; None for a model with one output.
         limits: Limits of the child process that verifies the bundle.
 
     Raises:
         BundleRefusedError: naming the fault and the remedy; `out` is not written then.
     """
     check_golden_count(golden)
-    booster = checked_model(_saved_again(model, limits), str(model))
-    missing, missing_notes = _missing(booster, missing, model)
+    content, saved = _saved_again(model, limits)
+    booster = checked_model(content, str(model))
+    chosen = choose_class(booster, fraud_class, str(model))
+    missing, missing_notes = missing_value(booster, missing, model)
     booster, rounds_notes = _best_rounds(booster, all_rounds=all_rounds)
     columns, own_names = booster.num_features(), booster.feature_names
     features = defined(names.of(columns, own_names, model), definitions)
+    features = references(features, saved.categories, str(model))
     booster.feature_names = None
     trees = ModelDocument(bytes(booster.save_raw("ubj")), str(model)).trees()
     vectors = draw_vectors(booster, trees, columns, count=golden, seed=seed, missing=missing)
@@ -77,17 +105,19 @@ def pack_model(  # noqa: PLR0913  options that a model file does not state
         features=features,
         golden=vectors,
         missing=missing,
+        fraud_class=chosen,
     )
     try:
         verified = verify(out, expected=definitions, limits=limits)
     except BundleRefusedError:
         shutil.rmtree(out)
         raise
-    return Packed(verified, read_manifest(out), (*missing_notes, *rounds_notes))
+    notes = (*missing_notes, *rounds_notes, *((_WAS_DART,) if saved.was_dart else ()))
+    return Packed(verified, read_manifest(out), notes)
 
 
-def read_model(path: Path) -> xgb.Booster:
-    """Load a model file of any version of XGBoost, without validating its content.
+def read_model(path: Path) -> ReadModel:
+    """Load a model file of any version of XGBoost, without validating its trees.
 
     Raises:
         BundleRefusedError: if the file is not a model of XGBoost.
@@ -95,14 +125,14 @@ def read_model(path: Path) -> xgb.Booster:
     content = read_plain(path, MAX_BUNDLE_BYTES)
     if message := explain_wrong_format(content):
         raise BundleRefusedError(f"{path}: {message}")
-    if is_dart(content):
-        raise BundleRefusedError(f"{path}: its booster is dart, accepted: gbtree")
     try:
-        return open_model(content, str(path))
+        simple = simplify(content, str(path))
+        booster = open_model(simple.content, str(path))
     except BundleRefusedError:
         if message := explain_wrong_json(content):
             raise BundleRefusedError(f"{path}: {message}") from None
         raise
+    return ReadModel(booster, simple.categories, simple.was_dart)
 
 
 def checked_model(content: bytes, where: str) -> xgb.Booster:
@@ -121,12 +151,12 @@ def checked_model(content: bytes, where: str) -> xgb.Booster:
     return open_model(content, where)
 
 
-def _saved_again(model: Path, limits: Limits) -> bytes:
+def _saved_again(model: Path, limits: Limits) -> tuple[bytes, SavedModel]:
     """Load and save a model file in a child process, and return the bytes, which are valid."""
     with tempfile.TemporaryDirectory() as folder:
-        saved = Path(folder) / "model.ubj"
-        save_again(model, saved, limits)
-        return read_plain(saved, MAX_BUNDLE_BYTES)
+        path = Path(folder) / "model.ubj"
+        saved = save_again(model, path, limits)
+        return read_plain(path, MAX_BUNDLE_BYTES), saved
 
 
 def _best_rounds(booster: xgb.Booster, *, all_rounds: bool) -> tuple[xgb.Booster, tuple[str, ...]]:
@@ -148,34 +178,3 @@ def _best_rounds(booster: xgb.Booster, *, all_rounds: bool) -> tuple[xgb.Booster
         "with them (--all-rounds keeps all)"
     )
     return booster[:best], (note,)
-
-
-def _missing(
-    booster: xgb.Booster, given: float | None, model: Path
-) -> tuple[float, tuple[str, ...]]:
-    """Feature value that means missing, and notes for the model's owner about it.
-
-    A booster does not record this value, because XGBoost replaces it when it reads the training
-    data. XGBoost's scikit-learn API wrote it into the file up to version 1.7.
-    """
-    own = _missing_in_file(booster)
-    if given is None:
-        if math.isnan(own):
-            return own, ()
-        note = f"the model's scikit-learn wrapper treated {own:.9g} as missing; the bundle does the same"
-        return own, (note,)
-    if not math.isnan(own) and own != given:
-        raise BundleRefusedError(
-            f"{model}: the model's scikit-learn wrapper treated {own:.9g} as missing, and --missing is "
-            f"{given:.9g}; omit --missing"
-        )
-    return given, ()
-
-
-def _missing_in_file(booster: xgb.Booster) -> float:
-    try:
-        wrapper = json.loads(booster.attr("scikit_learn") or "{}")
-    except ValueError:
-        return math.nan
-    own = wrapper.get("missing") if isinstance(wrapper, dict) else None
-    return float(own) if isinstance(own, int | float) and math.isfinite(own) else math.nan

@@ -17,7 +17,7 @@ from base.arrays import Floats, Floats32
 from base.errors import BundleRefusedError
 from models.bundle.draw_golden import DEFAULT_GOLDEN
 from models.bundle.golden import read_golden
-from models.bundle.manifest import GraphOutput, NamedFeature
+from models.bundle.manifest import FeatureRef, GraphOutput, NamedFeature
 from models.bundle.onnx_model import REFERENCES, OnnxModel
 from models.bundle.packed import Names, Packed, check_golden_count, defined
 from models.bundle.sums import MAX_BUNDLE_BYTES, read_plain
@@ -100,7 +100,7 @@ def pack_onnx(  # noqa: PLR0913  options that a model file does not state
         name=name,
         version=version,
         format="onnx",
-        features=tuple(features),
+        features=tuple(FeatureRef(name=f.name, fingerprint=f.fingerprint) for f in features),
         objective=None,
         trees=None,
         output=GraphOutput(name=facts["output"], kind=kind),

@@ -89,7 +89,9 @@ def check_golden_count(count: int, least: int = 1) -> None:
         raise BundleRefusedError(f"{count} golden vectors; give {least} to {MAX_GOLDEN}")
 
 
-def defined(names: Sequence[str], definitions: Sequence[NamedFeature] | None) -> list[FeatureRef]:
+def defined(
+    names: Sequence[str], definitions: Sequence[NamedFeature] | None
+) -> Sequence[NamedFeature]:
     """Look up the definitions of a model's columns; without any, fingerprints are empty.
 
     Raises:
@@ -97,11 +99,11 @@ def defined(names: Sequence[str], definitions: Sequence[NamedFeature] | None) ->
     """
     if definitions is None:
         return [FeatureRef(name=name, fingerprint="") for name in names]
-    known = {feature.name: feature.fingerprint for feature in definitions}
+    known = {feature.name: feature for feature in definitions}
     for name in names:
         if name not in known:
             raise BundleRefusedError(
                 f"{unknown('feature', name, known)}; the model needs it: define it in the feature "
                 "set, or give its name in the set with --feature-names"
             )
-    return [FeatureRef(name=name, fingerprint=known[name]) for name in names]
+    return [known[name] for name in names]

@@ -1,4 +1,4 @@
-"""Strict parser of Universal Binary JSON in the form that XGBoost writes.
+"""Strict parser and writer of Universal Binary JSON in the form that XGBoost writes.
 
 Python checks the bounds of every read, so damaged content cannot be read beyond its end, as it
 could in XGBoost's own reader. Content that this parser accepts has the same meaning for XGBoost:
@@ -53,6 +53,52 @@ def parse_ubj(content: bytes) -> Any:
     if reader.at != len(content):
         raise ValueError(f"it goes on after its end, at byte {reader.at}")
     return value
+
+
+def format_ubj(value: Any) -> bytes:
+    """Write a document that `parse_ubj` has read.
+
+    Raises:
+        ValueError: for a value of a type that `parse_ubj` does not return.
+    """
+    parts: list[bytes] = []
+    _append(parts, value)
+    return b"".join(parts)
+
+
+def _append(parts: list[bytes], value: Any) -> None:
+    if isinstance(value, dict):
+        parts.append(b"{")
+        for key, item in value.items():
+            parts.append(_text_bytes(key))
+            _append(parts, item)
+        parts.append(b"}")
+    elif isinstance(value, list):
+        parts.append(b"[#" + _count_bytes(len(value)))
+        for item in value:
+            _append(parts, item)
+    elif isinstance(value, np.ndarray):
+        marker = next(each for each, dtype in _ARRAYS.items() if dtype == value.dtype)
+        parts += [b"[$", marker, b"#", _count_bytes(len(value)), value.tobytes()]
+    elif isinstance(value, str):
+        parts.append(b"S" + _text_bytes(value))
+    elif value is None or isinstance(value, bool):
+        parts.append(b"Z" if value is None else b"T" if value else b"F")
+    elif isinstance(value, int):
+        parts.append(b"L" + _NUMBERS[b"L"].pack(value))
+    elif isinstance(value, float):
+        parts.append(b"D" + _NUMBERS[b"D"].pack(value))
+    else:
+        raise ValueError(f"{type(value).__name__} has no form in UBJ")
+
+
+def _text_bytes(text: str) -> bytes:
+    encoded = text.encode()
+    return _count_bytes(len(encoded)) + encoded
+
+
+def _count_bytes(count: int) -> bytes:
+    return b"L" + _NUMBERS[b"L"].pack(count)
 
 
 class _UbjReader:

@@ -33,6 +33,20 @@ class Verified(BaseModel):
     device: str
 
 
+class SavedModel(BaseModel):
+    """Facts about a model file that was saved again.
+
+    Attributes:
+        categories: Categories that the file named, by column; the saved file names none.
+        was_dart: True if its trees had weights, which are in the leaves of the saved file.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    categories: dict[int, tuple[str | int, ...]]
+    was_dart: bool
+
+
 def verify(
     path: Path,
     *,
@@ -62,7 +76,7 @@ def verify(
     return verified
 
 
-def save_again(model: Path, saved: Path, limits: Limits = DEFAULT_LIMITS) -> None:
+def save_again(model: Path, saved: Path, limits: Limits = DEFAULT_LIMITS) -> SavedModel:
     """Load, validate and save a model file in a child process.
 
     Args:
@@ -73,4 +87,8 @@ def save_again(model: Path, saved: Path, limits: Limits = DEFAULT_LIMITS) -> Non
     Raises:
         BundleRefusedError: with the reason why the model cannot be packed.
     """
-    run_child("save", model, str(saved), limits)
+    result = run_child("save", model, str(saved), limits)
+    try:
+        return SavedModel.model_validate_json(json.dumps(result))
+    except ValidationError as error:
+        raise unreadable_answer(model, error) from error

@@ -18,21 +18,27 @@ from pydantic import ValidationError
 
 from base.errors import BundleRefusedError
 from base.output_file import sync_folder
+from models.bundle.categories import check_categories, only_used, references
 from models.bundle.draw_golden import draw_vectors
 from models.bundle.golden import Golden, check_vectors, score
 from models.bundle.manifest import (
     MANIFEST_FILE,
-    FeatureRef,
     Knots,
     Manifest,
     NamedFeature,
     TrainingRecord,
     describe_errors,
 )
-from models.bundle.model_checks import check_accepted, check_agree, open_model
-from models.bundle.model_file import ModelDocument
+from models.bundle.model_checks import (
+    check_accepted,
+    check_agree,
+    check_fraud_class,
+    open_model,
+)
+from models.bundle.model_file import ModelDocument, ModelFacts
+from models.bundle.simplify import simplify
 from models.bundle.sums import SUMS_FILE, check_size, format_sums
-from models.bundle.trees import check_trees
+from models.bundle.trees import Trees, check_trees
 
 REPORT_FILE = "report.html"
 
@@ -57,11 +63,15 @@ def write_bundle(  # noqa: PLR0913  parts of a bundle
     calibration: Curve | None = None,
     golden: npt.NDArray[np.float32] | None = None,
     missing: float = math.nan,
+    fraud_class: int | None = None,
     trained: TrainingRecord | None = None,
     report: str | None = None,
     created_at: datetime | None = None,
 ) -> Path:
     """Write a model as a bundle.
+
+    Weights of a DART model's trees are multiplied into their leaves, and the manifest keeps the
+    categories by which the model splits.
 
     The folder appears completely or not at all: it is written under a temporary name in the same
     directory, synced, and renamed.
@@ -76,6 +86,7 @@ def write_bundle(  # noqa: PLR0913  parts of a bundle
         golden: float32[G, F], golden vectors, whose margins the bundle records; by default vectors
             drawn along the model's thresholds.
         missing: Feature value that meant missing in training, as XGBoost's `missing`.
+        fraud_class: Class that is fraud; None for a model with one output.
         trained: Origin of the model, for the manifest.
         report: HTML page of the training report.
         created_at: Time of creation; now by default.
@@ -89,23 +100,29 @@ def write_bundle(  # noqa: PLR0913  parts of a bundle
     """
     refuse_existing(folder)
     where = str(folder)
-    content, document = _with_names(booster, [feature.name for feature in features], where)
-    facts = document.facts
-    proof = _golden(content, document, golden, missing, where)
+    simple = simplify(bytes(booster.save_raw("ubj")), where)
+    named = references(features, simple.categories, where)
+    content, facts = _with_names(simple.content, [feature.name for feature in named], where)
+    check_fraud_class(facts, fraud_class, where)
+    trees = ModelDocument(content, where).trees()
+    check_trees(trees, facts.columns, where)
+    proof = _golden(content, trees, golden, (missing, fraud_class), where)
     manifest = make_manifest(
         folder,
         name=name,
         version=version,
-        features=tuple(FeatureRef(name=f.name, fingerprint=f.fingerprint) for f in features),
+        features=only_used(named, trees),
         missing="NaN" if math.isnan(missing) else missing,
         objective=facts.objective,
         trees=facts.trees,
+        fraud_class=fraud_class,
         calibration=None if calibration is None else _knots(calibration),
         golden=len(proof.vectors),
         trained=trained,
         created_at=created_at or datetime.now(UTC),
     )
     check_agree(facts, manifest, where)
+    check_categories(trees, manifest, where)
     pages = {} if report is None else {REPORT_FILE: report.encode()}
     write_files(folder, manifest, proof, {"model.ubj": content, **pages})
     return folder
@@ -156,9 +173,9 @@ def write_files(
     _write_folder(folder, files)
 
 
-def _with_names(booster: xgb.Booster, names: list[str], where: str) -> tuple[bytes, ModelDocument]:
-    """Name the columns of a model, and return the bytes of its file with the parsed document."""
-    facts = ModelDocument(bytes(booster.save_raw("ubj")), where).facts
+def _with_names(content: bytes, names: list[str], where: str) -> tuple[bytes, ModelFacts]:
+    """Name the columns of a model, and return the bytes of its file with its facts."""
+    facts = ModelDocument(content, where).facts
     check_accepted(facts, where)
     if facts.columns != len(names):
         raise BundleRefusedError(
@@ -170,39 +187,39 @@ def _with_names(booster: xgb.Booster, names: list[str], where: str) -> tuple[byt
             f"{where}: the model was trained with other feature names, or in another order, than "
             "those given; give the features in training order"
         )
-    named = booster.copy()
+    named = open_model(content, where)
     try:
         named.feature_names = names
     except ValueError as error:
         raise BundleRefusedError(f"{where}: {error}; rename the feature") from error
     content = bytes(named.save_raw("ubj"))
-    return content, ModelDocument(content, where)
+    return content, ModelDocument(content, where).facts
 
 
 def _golden(
     content: bytes,
-    document: ModelDocument,
+    trees: Trees,
     vectors: npt.NDArray[np.float32] | None,
-    missing: float,
+    meaning: tuple[float, int | None],
     where: str,
 ) -> Golden:
     """Compute the margins of golden vectors with a model that was loaded from its file.
 
     Args:
         content: Bytes of the model file.
-        document: The parsed model file.
+        trees: Its trees, checked.
         vectors: float32[G, F]; None to draw vectors along the model's thresholds.
-        missing: Feature value that means missing, besides NaN.
+        meaning: Feature value that means missing, besides NaN, and the class that is fraud.
         where: Name of the model in messages.
     """
-    trees, columns = document.trees(), document.facts.columns
-    check_trees(trees, columns, where)
+    missing, fraud_class = meaning
     booster = open_model(content, where)
+    columns = booster.num_features()
     if vectors is None:
         vectors = draw_vectors(booster, trees, columns, missing=missing)
     check_vectors(vectors, columns, where)
     vectors = np.ascontiguousarray(vectors)
-    margins = score(booster, vectors, missing)
+    margins = score(booster, vectors, missing, fraud_class)
     if not np.isfinite(margins).all():
         raise BundleRefusedError(
             f"{where}: the model gives margins that are not finite; train it again"

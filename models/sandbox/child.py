@@ -158,15 +158,19 @@ def save(path: Path, saved: Path) -> dict[str, Any]:
         path: The model file.
         saved: The file to write.
 
+    Returns:
+        The fields of `SavedModel`.
+
     Raises:
         BundleRefusedError: with the reason.
     """
     from models.bundle.pack import checked_model, read_model  # noqa: PLC0415
 
-    content = bytes(read_model(path).save_raw("ubj"))
+    model = read_model(path)
+    content = bytes(model.booster.save_raw("ubj"))
     checked_model(content, str(path))
     saved.write_bytes(content)
-    return {}
+    return {"categories": model.categories, "was_dart": model.was_dart}
 
 
 def reduce(path: Path, folder: Path) -> dict[str, Any]:

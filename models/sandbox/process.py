@@ -58,8 +58,8 @@ def run_child(
         limits: Limits of the child.
 
     Returns:
-        The child's answer: the fields of `Verified`, an empty dict after `save`, or the result of
-        `reduce_onnx`.
+        The child's answer: the fields of `Verified`; after `save` those of `SavedModel`; after
+        `reduce` the result of `reduce_onnx`.
 
     Raises:
         BundleRefusedError: with the reason: the child's refusal, an exceeded limit, or a crash.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -23,7 +23,7 @@ DEFAULT_PARAMS: Mapping[str, Any] = {
 MAX_BIN: Final = 256
 
 
-def fit(
+def fit(  # noqa: PLR0913  inputs of a fit
     matrix: npt.NDArray[np.float32],
     labels: npt.NDArray[Any],
     *,
@@ -32,6 +32,7 @@ def fit(
     seed: int = 0,
     params: Mapping[str, Any] | None = None,
     weights: npt.NDArray[np.float32] | None = None,
+    types: Sequence[str] | None = None,
 ) -> xgb.Booster:
     """Fit a booster; equal input, seed and threads give an equal model.
 
@@ -43,12 +44,13 @@ def fit(
         seed: Random seed.
         params: XGBoost's parameters; they override DEFAULT_PARAMS.
         weights: float32[N]; None if all are 1.
+        types: XGBoost's type of each feature; None if all are numbers.
 
     Raises:
         ValueError: if shapes differ, a value is infinite, or one of the classes is absent.
     """
     max_bin = (params or {}).get("max_bin", MAX_BIN)
-    data = binned(matrix, labels, threads=threads, max_bin=max_bin, weights=weights)
+    data = binned(matrix, labels, threads=threads, max_bin=max_bin, weights=weights, types=types)
     return boost(data, rounds, seed=seed, threads=threads, params=params)
 
 
@@ -59,6 +61,7 @@ def binned(
     threads: int,
     max_bin: int = MAX_BIN,
     weights: npt.NDArray[np.float32] | None = None,
+    types: Sequence[str] | None = None,
 ) -> xgb.QuantileDMatrix:
     """Bin each column of the matrix into at most `max_bin` bins, as training data for `boost`.
 
@@ -68,6 +71,7 @@ def binned(
         threads: Number of threads.
         max_bin: Largest number of bins of a column.
         weights: float32[N]; None if all are 1.
+        types: XGBoost's type of each feature; None if all are numbers.
 
     Raises:
         ValueError: as for `fit`.
@@ -92,6 +96,8 @@ def binned(
         missing=np.nan,
         nthread=threads,
         max_bin=max_bin,
+        feature_types=None if types is None else list(types),
+        enable_categorical=types is not None,
     )
 
 

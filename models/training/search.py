@@ -179,6 +179,7 @@ def _binned(events: LabelledEvents, fold: SampledFold, params: Params) -> xgb.Qu
         threads=1,
         max_bin=params.get("max_bin", MAX_BIN),
         weights=fold.sample.weights,
+        types=events.types,
     )
 
 

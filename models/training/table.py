@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from base.arrays import Longs
 from base.errors import ConfigurationError
-from models.bundle.manifest import FeatureRef
+from models.bundle.manifest import Categories, FeatureRef
 from schemas.batch import Kind
 from schemas.files.values import to_column
 
@@ -42,6 +42,7 @@ class LabelledEvents:
         amounts: int64[N], in minor units; None if they are not known.
         unlabelled_legit: True: events without a label count as legitimate. False: they are left
             out.
+        types: XGBoost's type of each feature; None if all are numbers.
     """
 
     matrix: npt.NDArray[np.float32]
@@ -51,6 +52,7 @@ class LabelledEvents:
     label_times: Longs
     amounts: Longs | None
     unlabelled_legit: bool
+    types: tuple[str, ...] | None = None
 
     def labels_known(self, at: int) -> Labels:
         """Labels as known at a time, int8[N]; UNKNOWN for events to leave out."""
@@ -84,7 +86,7 @@ class TrainingTable:
         self.path = path
         description = _read_description(path)
         self.feature_set: str = description["feature_set"]
-        self.features = tuple(FeatureRef(**feature) for feature in description["features"])
+        self.features = _features(description)
         self.lookups: Mapping[str, Any] = description.get("lookups", {})
         columns: Mapping[str, Any] = description["columns"]
         self.card = _card(path, columns, card)
@@ -165,6 +167,18 @@ def _read_description(path: Path) -> dict[str, Any]:
             "so an earlier version wrote it; write it again with fraud-worker features build"
         )
     return description
+
+
+def _features(description: Mapping[str, Any]) -> tuple[FeatureRef, ...]:
+    """Features of the table; those of `category` features have their categories."""
+    categories = {
+        name: Categories(values=tuple(given["values"]), other=given["other"])
+        for name, given in description.get("categories", {}).items()
+    }
+    return tuple(
+        FeatureRef(**feature, categories=categories.get(feature["name"]))
+        for feature in description["features"]
+    )
 
 
 def _card(path: Path, columns: Mapping[str, Any], given: str | None) -> str:

@@ -67,7 +67,11 @@ def train(
     fixed = _fixed_params(table, options)
     advance("reading", 0, 1)
     events = table.read(days.reads_from, days.reads_until, unlabelled_legit=unlabelled_legit)
-    events = replace(events, matrix=nan_for(options.missing, events.matrix))
+    events = replace(
+        events,
+        matrix=nan_for(options.missing, events.matrix),
+        types=_types(table, options) if options.by_category else None,
+    )
     folds_of = folds_by_span(events, days)
     span_recipe, span_results = choose_span(events, folds_of, fixed, options, advance)
     span, folds = span_recipe.span, folds_of[span_recipe.span]
@@ -114,6 +118,23 @@ def _fixed_params(table: TrainingTable, options: TrainingOptions) -> dict[str, A
         signs = ",".join(str(options.monotone.get(name, 0)) for name in names)
         fixed["monotone_constraints"] = f"({signs})"
     return {**fixed, **options.params}
+
+
+def _types(table: TrainingTable, options: TrainingOptions) -> tuple[str, ...]:
+    """XGBoost's type of each feature, with `c` for those that are split by categories."""
+    categorical = [feature.name for feature in table.features if feature.categories is not None]
+    if not categorical:
+        raise ConfigurationError(
+            f"--by-category: {table.path} has no category feature; add one to features.yaml "
+            "(category: {field: …, values: [...]}), and build the table again"
+        )
+    constrained = sorted(options.monotone.keys() & set(categorical))
+    if constrained:
+        raise ConfigurationError(
+            f"--monotone: {', '.join(constrained)} is split by categories, which have no order; "
+            "omit the constraint or --by-category"
+        )
+    return tuple("float" if each.categories is None else "c" for each in table.features)
 
 
 def _trials(
@@ -192,6 +213,7 @@ def _fit(
         seed=options.seed,
         params=params,
         weights=fitted.weights,
+        types=events.types,
     )
 
 

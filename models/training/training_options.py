@@ -38,6 +38,8 @@ class TrainingOptions:
             with the first span; None to search.
         missing: Feature value that means missing, besides NaN.
         monotone: +1 or -1 by feature.
+        by_category: True to split `category` features by sets of their values; False to split
+            them by thresholds on their codes.
         device: Device on which trees are grown.
         threads: Threads of the last fit; in the search, the number of parallel fits.
         search_rows: Largest number of rows of each fold that the search uses.
@@ -51,6 +53,7 @@ class TrainingOptions:
     params_and_rounds: tuple[Params, int] | None = None
     missing: float = math.nan
     monotone: Mapping[str, int] = field(default_factory=dict)
+    by_category: bool = False
     device: Device = "cpu"
     threads: int = 1
     search_rows: int = SEARCH_ROWS
@@ -69,11 +72,13 @@ class EarlierTraining(NamedTuple):
         params_and_rounds: Parameters and number of rounds.
         missing: Value that the model treats as missing; NaN where there is none.
         span: Days that the model was trained on.
+        by_category: True if the model splits by categories.
     """
 
     params_and_rounds: tuple[Params, int]
     missing: float
     span: Span
+    by_category: bool
 
 
 def read_earlier_training(bundle: Path) -> EarlierTraining:
@@ -96,4 +101,5 @@ def read_earlier_training(bundle: Path) -> EarlierTraining:
         days if isinstance(days, int | float) else None,
         half_life if isinstance(half_life, int | float) else None,
     )
-    return EarlierTraining((params, rounds), manifest.missing_value, span)
+    by_category = any(feature.categories is not None for feature in manifest.features)
+    return EarlierTraining((params, rounds), manifest.missing_value, span, by_category)

@@ -9,6 +9,7 @@ explain a row, one line of the table is looked up for each subtree.
 
 from __future__ import annotations
 
-from models.treeshap.contributions import TreeShap
+from models.treeshap.contributions import MAX_NUMBERS, TreeShap
+from models.treeshap.node_paths import trees_of
 
-__all__ = ["TreeShap"]
+__all__ = ["MAX_NUMBERS", "TreeShap", "trees_of"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import xgboost as xgb
 
+from base.arrays import Mask
+from models.bundle.category_sets import in_set
 from models.bundle.trees import Trees
-from models.treeshap.node_paths import node_paths, trees_of
+from models.treeshap.node_paths import node_paths
 from models.treeshap.shapley import contribution_table
 from models.treeshap.subtrees import Subtrees, cut
 
@@ -15,7 +16,7 @@ _DEEPEST = 12
 _MAX_TREES = 5_000
 _MIN_SPLITS = 7
 """Smallest limit on the splits of a subtree; a subtree with 7 splits takes 128 lines."""
-_MAX_NUMBERS = 2**25
+MAX_NUMBERS = 2**25
 """Largest size of the table: 128 MiB."""
 _AT_ONCE = 2**18
 """Numbers that are looked up at a time: few enough for a processor's cache."""
@@ -24,22 +25,21 @@ _MIN_ROWS = 8
 
 
 class TreeShap:
-    """Contributions of one model's features to its margins, without the bias."""
+    """Contributions of features to the margins that trees of one output give, without the bias."""
 
-    def __init__(self, booster: xgb.Booster, columns: int, max_numbers: int = _MAX_NUMBERS) -> None:
+    def __init__(self, trees: Trees, columns: int, max_numbers: int = MAX_NUMBERS) -> None:
         """Compute the table.
 
         Args:
-            booster: The model.
+            trees: The trees.
             columns: Number of columns of the model.
             max_numbers: Largest size of the table.
 
         Raises:
             ValueError: if there are too many trees, or a tree is too deep, for a table.
         """
-        if booster.num_boosted_rounds() > _MAX_TREES:
+        if len(trees.output) > _MAX_TREES:
             raise ValueError(f"there are more than {_MAX_TREES} trees")
-        trees = trees_of(booster)
         paths = node_paths(trees, _DEEPEST)
         if paths is None:
             raise ValueError(f"a tree is deeper than {_DEEPEST} splits")
@@ -60,6 +60,12 @@ class TreeShap:
         self._feature = trees.feature[splits]
         self._threshold = trees.value[splits][:, None]
         self._left_if_missing = trees.left_if_missing[splits][:, None]
+        self._words = trees.words
+        self._by_category = np.flatnonzero(trees.by_category[splits])
+        categorical = splits[self._by_category]
+        self._set_begin, self._set_end = (
+            bounds[categorical][:, None] for bounds in (trees.set_begin, trees.set_end)
+        )
         places = np.searchsorted(splits, subtrees.split_of)
         self._split_of_bit = np.where(subtrees.split_of == -1, len(splits), places).T.copy()
 
@@ -108,6 +114,8 @@ class TreeShap:
         """States of the P subtrees, int16[P, n], for columns float32[F, n]."""
         left = np.zeros((len(self._feature) + 1, columns.shape[1]), np.int16)
         goes = columns.take(self._feature, axis=0) < self._threshold
+        if len(self._by_category):
+            goes[self._by_category] = self._left_by_category(columns)
         missing = np.isnan(columns)
         if missing.any():
             goes |= missing.take(self._feature, axis=0) & self._left_if_missing
@@ -116,3 +124,10 @@ class TreeShap:
         for bit, split in enumerate(self._split_of_bit[1:], 1):
             states |= left.take(split, axis=0) << bit
         return states
+
+    def _left_by_category(self, columns: npt.NDArray[np.float32]) -> Mask:
+        """Outcomes of the splits by categories, for values that are not missing."""
+        categories = columns.take(self._feature[self._by_category], axis=0)
+        right = in_set(self._words, self._set_begin, self._set_end, categories)
+        left: Mask = ~(right | np.isnan(categories))
+        return left

@@ -17,7 +17,7 @@ def trees_of(booster: xgb.Booster) -> Trees:
     """Read the trees of a booster.
 
     Raises:
-        ValueError: unless they are regression trees that split by thresholds.
+        ValueError: unless their leaves have one value each.
     """
     # They are parsed in Python, so that a thread that scores meanwhile gets its turn.
     content = bytes(booster.save_raw(raw_format="ubj"))

@@ -2,7 +2,7 @@
 
     .venv/bin/python tests/commands/flips.py --flips 500 --seed 7
 
-Every second bundle has a model in ONNX. A bundle with updated checksums must be refused, or accepted
+The bundles hold several kinds of models. A bundle with updated checksums must be refused, or accepted
 with golden margins that are unchanged, within the tolerance of its format. Progress
 is printed to stderr, and the result to stdout as a line of JSON. Exit status 0 means that this is
 true for all flips, and that every flip without updated checksums is refused.
@@ -19,7 +19,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,15 +32,39 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from base.errors import BundleRefusedError
 from models.backend import open_backend
-from models.bundle import Knots, Limits, TrainingRecord, load_bundle, verify, write_bundle
+from models.bundle import (
+    FeatureRef,
+    Knots,
+    Limits,
+    TrainingRecord,
+    load_bundle,
+    verify,
+    write_bundle,
+)
 from models.bundle.pack_onnx import SampleRows, pack_onnx
 from models.bundle.packed import Names
 from models.training import fit
+from tests.support.model_kinds import KINDS, Kind, features_of, kind_bundle, rows_of, train_kind
 from tests.support.onnx_models import network, saved
 from tests.support.small_model import NAMES, labels_of, matrix_of, reference
 
 FEATURES = [reference(name) for name in NAMES]
 LIMITS = Limits(seconds=120.0)
+ONNX = "onnx"
+FLIPPED_KINDS = (None, "partition", "dart", "classes", "everything", ONNX)
+"""Kinds of models whose bundles are flipped; None for one with all parts of a bundle."""
+
+
+def bundle_of(folder: Path, name: str | None) -> tuple[Path, list[FeatureRef]]:
+    """Write a bundle of a kind of model, and return it with its features."""
+    if name is None:
+        return small_bundle(folder), FEATURES
+    if name == ONNX:
+        return small_onnx_bundle(folder), FEATURES
+    kind = KINDS[name]
+    booster = train_kind(Kind({**kind.params, "max_depth": 3}, kind.categories), rounds=3)
+    golden = rows_of(40)
+    return kind_bundle(folder, kind, booster, golden=golden), features_of(kind)
 
 
 def small_bundle(folder: Path) -> Path:
@@ -102,14 +126,12 @@ class Flip:
     """Result of one flip.
 
     Attributes:
-        format: Format of the bundle's model.
         file: Name of the file.
         bit: Index of the bit in the file.
         reason: Reason of the refusal; "" if the bundle was accepted.
         margins_same: False if the bundle was accepted and its golden margins have changed.
     """
 
-    format: str
     file: str
     bit: int
     reason: str
@@ -119,10 +141,10 @@ class Flip:
 class Flipper:
     """Verify copies of one bundle, each with a flipped bit."""
 
-    def __init__(self, scratch: Path, kind: str, make: Callable[[Path], Path]) -> None:
+    def __init__(self, scratch: Path, kind: str | None = None) -> None:
         self._scratch = scratch
-        self._format = kind
-        self.folder = make(scratch / kind)
+        name = "bundle" if kind is None else kind.replace(" ", "-")
+        self.folder, self._features = bundle_of(scratch / name, kind)
         bundle = load_bundle(self.folder)
         self._golden, self._tolerance = bundle.golden, bundle.model.TOLERANCE
 
@@ -143,17 +165,17 @@ class Flipper:
             path.write_bytes(flipped(path.read_bytes(), bit))
             sum_again(copy)
             try:
-                verified = verify(copy, expected=FEATURES, limits=LIMITS)
+                verified = verify(copy, expected=self._features, limits=LIMITS)
             except BundleRefusedError as error:
                 reason = str(error).replace(str(copy), "")
-                return Flip(self._format, file, bit, reason, margins_same=True)
+                return Flip(file, bit, reason, margins_same=True)
             # As in a worker, where a crash in the model ends the whole process.
             backend = open_backend(load_bundle(copy, proven=verified.sums), "cpu", threads=1)
             margins = backend.margins(np.tile(self._golden.vectors, (50, 1)))
             expected = np.tile(self._golden.margins, 50)
             allowed = self._tolerance * np.maximum(1.0, np.abs(expected))
             same = bool((np.abs(margins - expected) <= allowed).all())
-            return Flip(self._format, file, bit, "", same)
+            return Flip(file, bit, "", same)
 
 
 def accepted_with_old_sums(folder: Path, contents: dict[str, bytes]) -> list[tuple[str, int]]:
@@ -171,9 +193,6 @@ def accepted_with_old_sums(folder: Path, contents: dict[str, bytes]) -> list[tup
     return accepted
 
 
-BUNDLES = {"xgboost": small_bundle, "onnx": small_onnx_bundle}
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--flips", type=int, default=500)
@@ -182,26 +201,21 @@ def main() -> int:
     seed = random.randrange(2**32) if given.seed is None else given.seed
     print(f"{given.flips} flips, seed {seed}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as scratch:
-        flippers = [Flipper(Path(scratch), kind, make) for kind, make in BUNDLES.items()]
-        with ThreadPoolExecutor(len(flippers)) as pool:
-            parts = pool.map(
-                lambda flipper: [
-                    flipper.flip(at) for at in flipper.draw(given.flips // len(flippers), seed)
-                ],
-                flippers,
-            )
-            flips = [flip for part in parts for flip in part]
-        folder = flippers[0].folder
-        contents = contents_of(folder)
+        flippers = [Flipper(Path(scratch), kind) for kind in FLIPPED_KINDS]
+        each = -(-given.flips // len(flippers))
+        drawn = [(flipper, at) for flipper in flippers for at in flipper.draw(each, seed)]
+        with ThreadPoolExecutor(2) as pool:
+            flips = list(pool.map(lambda one: one[0].flip(one[1]), drawn[: given.flips]))
+        contents = contents_of(flippers[0].folder)
         print("every bit, checksums not updated", file=sys.stderr)
-        through = accepted_with_old_sums(folder, contents)
+        through = accepted_with_old_sums(flippers[0].folder, contents)
     refused = [flip for flip in flips if flip.reason]
     wrong = [flip for flip in flips if not flip.margins_same]
     for reason, count in collections.Counter(_kind(flip.reason) for flip in refused).most_common():
         print(f"{count:5} {reason}", file=sys.stderr)
     result = {
         "seed": seed,
-        "flips": dict(collections.Counter(flip.format for flip in flips)),
+        "flips": len(flips),
         "refused": len(refused),
         "child_ended": sum(" ended the process " in flip.reason for flip in refused),
         "accepted_with_golden_margins": len(flips) - len(refused) - len(wrong),

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import fastavro
@@ -18,14 +17,14 @@ from confluent_kafka import Producer
 from typer.testing import CliRunner, Result
 
 from base.errors import BundleRefusedError
-from models.backend.cpu import CpuBackend
-from models.bundle.model_checks import open_model
-from models.bundle.xgboost_model import XgboostModel
+from models.backend import open_backend
+from models.bundle import load_bundle
+from models.calibration import logistic
 from tests.conftest import MakeTopic, SharedKafka
 from tests.support.worker_process import read_until, worker
 from tools.cli.model import app
 from tools.replay import replay_file
-from worker.app import load_pipeline
+from worker.pipeline import load_pipeline
 from worker.schema_sources import framed, score_schema
 
 ROOT = Path(__file__).parents[2]
@@ -158,36 +157,37 @@ def test_agaricus_through_the_worker(
     np.testing.assert_allclose(scores, expected, rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("fraud_class", range(6))
 @pytest.mark.parametrize("kind", ["json", "ubj"])
-def test_dermatology_by_the_backend(kind: str) -> None:
-    """Six margins a row: no bundle takes it, the backend under the bundles does."""
-    content = (LEAVES / f"xgdermatology.{kind}").read_bytes()
-    features = [SimpleNamespace(name=f"f{column}") for column in range(DERMATOLOGY)]
-    rows = rows_of("dermatology", DERMATOLOGY)
-    bundle: Any = SimpleNamespace(features=features, golden=SimpleNamespace(vectors=rows))
-    model = XgboostModel(open_model(content, "dermatology"), np.nan)
-    margins = CpuBackend(model, bundle, threads=2).margins(rows)
-    expected = published("dermatology")
-    assert expected.shape == (110, 6)
-    np.testing.assert_allclose(margins, expected, rtol=0, atol=1e-5)
+def test_dermatology_scores_the_probability_of_the_named_class(
+    tmp_path: Path, kind: str, fraud_class: int
+) -> None:
+    """Six margins a row are published; the softmax of them is the score of each class."""
+    model, out = LEAVES / f"xgdermatology.{kind}", tmp_path / "out"
+    packed = pack(model, out, "--generate-names", "--fraud-class", fraud_class)
+    assert packed.exit_code == 0, packed.exception
+    rows, margins = rows_of("dermatology", DERMATOLOGY), published("dermatology")
+    assert margins.shape == (len(rows), 6) == (110, 6)
+    expected = np.exp(margins[:, fraud_class]) / np.exp(margins).sum(axis=1)
+    backend = open_backend(load_bundle(out), "cpu", threads=2)
+    found = backend.margins(rows)
+    np.testing.assert_allclose(logistic(found), expected, rtol=0, atol=TOLERANCE)
+    contributions = backend.contributions(rows)
+    np.testing.assert_allclose(contributions.sum(axis=1), found, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("model", "outputs"),
-    [
-        (LEAVES / "xgdermatology.json", 6),
-        (LEAVES / "xgdermatology.ubj", 6),
-        (MODELS / "kserve_apache2" / "model.json", 10),
-        (MODELS / "kserve_apache2" / "model.ubj", 10),
-    ],
-    ids=lambda value: getattr(value, "name", value),
-)
-def test_a_model_of_several_classes_is_refused(tmp_path: Path, model: Path, outputs: int) -> None:
-    result = pack(model, tmp_path / "out", "--generate-names")
+@pytest.mark.parametrize("kind", ["json", "ubj"])
+def test_a_published_model_of_ten_classes_is_packed(tmp_path: Path, kind: str) -> None:
+    model = MODELS / "kserve_apache2" / f"model.{kind}"
+    packed = pack(model, tmp_path / "out", "--generate-names", "--fraud-class", 9)
+    assert packed.exit_code == 0, packed.exception
+    assert "scores are the probability of class 9" in packed.stdout
+
+
+def test_a_model_of_several_classes_needs_the_one_that_is_fraud(tmp_path: Path) -> None:
+    result = pack(LEAVES / "xgdermatology.json", tmp_path / "out", "--generate-names")
     assert isinstance(result.exception, BundleRefusedError)
-    assert (
-        f"its objective is multi:softmax with {outputs} output(s) per row, whose margin is not "
-        "log-odds (each class has its own margin); accepted: binary:logistic, binary:logitraw, "
-        "reg:logistic, with one output"
-    ) in str(result.exception)
+    assert "the model has 6 classes, 0 to 5, and none is given as the class that is fraud" in str(
+        result.exception
+    )
     assert not (tmp_path / "out").exists()

@@ -48,7 +48,7 @@ def member(settings: KafkaSettings) -> Iterator[Poller]:
 
 def read(poller: Poller) -> int:
     """Poll once, and count the records; go to the starts where partitions moved."""
-    polled = poller.poll(100, 0.1)
+    polled = poller.poll(100, 0.1, {})
     if poller.rewind_needed:
         poller.rewind()
     return 0 if polled is None else len(polled.records)
@@ -91,7 +91,7 @@ def test_partitions_that_went_during_a_pause_are_read_when_they_are_back(
         found: set[tuple[int, int]] = set()
 
         def all_read() -> bool:
-            polled = poller.poll(100, 0.1)
+            polled = poller.poll(100, 0.1, {})
             if poller.rewind_needed:
                 poller.rewind()
             elif polled is not None:

@@ -40,11 +40,11 @@ from tests.oracles.served import Pair, Servings, stretches
 from tests.oracles.topics import await_ended_transactions, read_to_end
 from tests.oracles.train import best_effort
 from tools.replay import Serial
-from worker.app import Pipeline, load_pipeline, make_stages, open_store
 from worker.consume.micro_batch import records_of
 from worker.histories import NoHistories
 from worker.histories.record import label_namespace
 from worker.kafka import TopicLimits
+from worker.pipeline import Pipeline, load_pipeline, make_stages, open_store
 from worker.schema_sources import score_prefix, score_schema
 from worker.stages.dead_letter import HEADER_PREFIX
 from worker.stages.stages import Processed

@@ -12,9 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,11 +47,20 @@ class _BundleSpec(NamedTuple):
         seed: Seed of the model.
         columns: Columns of the trained model, in any order; some may be left out.
         knots: Calibration curve; None for none.
+        params: Parameters of XGBoost.
+        fraud_class: Class that is fraud; None for one output.
     """
 
     seed: int
     columns: Sequence[int]
     knots: Knots | None
+    params: Mapping[str, Any] = MappingProxyType({})
+    fraud_class: int | None = None
+
+
+_DART = {"booster": "dart", "rate_drop": 0.3}
+_FOREST = {"num_parallel_tree": 5, "subsample": 0.6, "colsample_bynode": 0.6}
+_CLASSES = {"objective": "multi:softprob", "num_class": 3}
 
 
 def main() -> None:
@@ -88,9 +98,9 @@ def _make(trained: Bundle, folder: Path) -> None:
         _BundleSpec(2, every, low),
         # The same trees as the previous one: only the calibration differs.
         _BundleSpec(2, every, high),
-        _BundleSpec(3, turned, None),
-        _BundleSpec(4, every[:_NARROW], high),
-        _BundleSpec(5, turned[:_NARROW], low),
+        _BundleSpec(3, turned, None, _DART),
+        _BundleSpec(4, every[:_NARROW], high, _FOREST),
+        _BundleSpec(5, turned[:_NARROW], low, _CLASSES, fraud_class=1),
     )
     vectors = _vectors(trained)
     for version, of in zip(_GOOD, wanted, strict=True):
@@ -124,10 +134,16 @@ def _write(
     taste = np.random.default_rng(of.seed).normal(1.0, 1.0, matrix.shape[1])
     risk = (known - known.mean(axis=0)) / (known.std(axis=0) + 1e-9) @ taste
     labels = (risk > np.quantile(risk, _FRAUD)).astype(np.int64)
-    booster = fit(matrix, labels, threads=1, rounds=_ROUNDS, seed=of.seed)
+    booster = fit(matrix, labels, threads=1, rounds=_ROUNDS, seed=of.seed, params=of.params)
     features = [trained.features[i] for i in of.columns]
     write_bundle(
-        folder, booster, name="system", version=version, features=features, calibration=of.knots
+        folder,
+        booster,
+        name="system",
+        version=version,
+        features=features,
+        calibration=of.knots,
+        fraud_class=of.fraud_class,
     )
 
 

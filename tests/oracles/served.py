@@ -15,7 +15,7 @@ from models.bundle import load_bundle
 from models.policy import Rules, load_policy
 from schemas.avro.decoder import Decoder
 from schemas.batch import Position, Records
-from worker.app import Pipeline
+from worker.pipeline import Pipeline
 from worker.stages.serving import LoadedModel, Serving
 
 ARCHIVE = "policies"

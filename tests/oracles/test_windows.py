@@ -12,6 +12,7 @@ import pytest
 
 from tests.oracles.windows import (
     DAY,
+    OF_EVENTS,
     Event,
     Label,
     PartitionState,
@@ -21,6 +22,7 @@ from tests.oracles.windows import (
     Window,
     counted,
     float32,
+    percentile,
     serial,
     shared_history,
     units,
@@ -44,7 +46,7 @@ def event(offset: int, time: int, **given: object) -> Event:
 
 
 def window(kind: str, **given: object) -> Window:
-    of = "" if kind in ("count", "time_since_last", "fraud_share") else "v"
+    of = "" if kind in OF_EVENTS else "v"
     return Window(**{"name": "W", "kind": kind, "entity": "card", "over": 100, "of": of} | given)  # type: ignore[arg-type]
 
 
@@ -276,6 +278,12 @@ def amounts(kind: str, *numbers: Raw, digits: int = 0, default: float = -1.0) ->
         ("last", 5.0),
         ("distinct", 2.0),
         ("time_since_last", 10 / S),
+        ("first", 1.0),
+        ("time_since_first", 14 / S),
+        ("mode_share", 0.5),
+        ("entropy", math.log(2)),
+        ("median", 3.0),
+        ("percentile", 3.0),
     ],
 )
 def test_the_oracle_computes_each_aggregate(kind: str, found: float) -> None:
@@ -291,7 +299,10 @@ def test_values_are_kept_to_their_digits_half_to_even() -> None:
     assert [units(v, 0, 2) for v in (most, most + 1, -most)] == [most, None, -most]
 
 
-@pytest.mark.parametrize("kind", ["sum", "mean", "std", "min", "max", "last", "distinct"])
+OF_VALUES = ("sum", "mean", "std", "min", "max", "first", "last", "distinct")
+
+
+@pytest.mark.parametrize("kind", [*OF_VALUES, "mode_share", "entropy", "median", "percentile"])
 def test_a_window_without_values_has_its_default(kind: str) -> None:
     assert amounts(kind) == -1
     assert amounts(kind, None, math.nan) == -1
@@ -300,7 +311,44 @@ def test_a_window_without_values_has_its_default(kind: str) -> None:
 
 def test_the_oracle_has_no_deviation_of_one_value_and_no_time_or_share_of_none() -> None:
     assert amounts("std", 5) == -1
-    assert [amounts(kind) for kind in ("count", "time_since_last", "fraud_share")] == [-1, -1, -1]
+    assert [amounts(kind) for kind in OF_EVENTS] == [-1] * len(OF_EVENTS)
+
+
+@pytest.mark.parametrize("percent", [0, 10, 25, 50, 66.6, 90, 99.9, 100])
+def test_percentiles_are_those_of_numpy(percent: float) -> None:
+    for values in ([7], [3, -4], [5, 1, 1, 9, 8, -2], [*range(0, 2000, 7)]):
+        assert percentile(values, percent) == pytest.approx(np.percentile(values, percent))
+
+
+def test_entropy_is_that_of_the_shares_in_nats() -> None:
+    assert amounts("entropy", 7, 7, 7) == 0
+    assert amounts("entropy", 1, 2, 3, 1) == pytest.approx(1.5 * math.log(2))
+
+
+def test_weights_halve_with_each_half_life_before_the_end_of_the_window() -> None:
+    members = [event(i, 100 - age, v=4) for i, age in enumerate((8, 16, 24, 28))]
+    rules = Rules(10, 50, 9, {"card": 100})
+    x = event(99, 100, v=4)
+    seen = visible_history(rules, "card", x, NOTHING, members)
+    count = window("count", half_life=8)
+    assert value(count, 9, x, seen, []) == pytest.approx(0.5 + 0.25 + 0.125 + 2**-3.5)
+    assert value(replace(count, current=True), 9, x, seen, []) == pytest.approx(1.875 + 2**-3.5)
+    total = window("sum", half_life=8, delay=20)
+    assert value(total, 9, x, seen, []) == pytest.approx(4 * (2**-0.5 + 0.5))
+
+
+def test_only_members_with_the_own_value_count_where_it_is_the_same() -> None:
+    members = [event(i, 90 - i, v=number) for i, number in enumerate((5, 1, 5, None, None))]
+    rules = Rules(10, 50, 9, {"card": 100})
+    made = window("count", same="v", current=True, default=0)
+    for own, count in ((5, 3), (1, 2), (7, 1), (None, 0)):
+        x = event(99, 100, v=own)
+        seen = visible_history(rules, "card", x, NOTHING, members)
+        assert value(made, 9, x, seen, []) == count
+    cents = replace(made, same_digits=2)
+    near = [event(1, 90, v=0.131), event(2, 91, v=0.129), event(3, 92, v=0.136)]
+    x = event(99, 100, v=0.13)
+    assert value(cents, 9, x, visible_history(rules, "card", x, NOTHING, near), []) == 3
 
 
 def test_texts_are_distinct_and_empty_is_one() -> None:

@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
+from typing import Any
 
 import numpy as np
+
+from tests.support.interpreted import interpreted
 
 Raw = bool | int | float | Decimal | str | None
 Place = tuple[int, int]
 """Partition and offset."""
 
 DAY = 86_400 * 10**6
+
+OF_EVENTS = ("count", "time_since_last", "time_since_first", "fraud_share")
+"""Aggregates that need no value."""
 
 
 def most(cap: int) -> int:
@@ -92,6 +99,10 @@ class Window:
     Attributes:
         digits: Number of stored decimal digits.
         current: True if the window includes the event itself.
+        same: Field of which members have the event's own value; empty for none.
+        same_digits: Decimal digits in which that is compared.
+        half_life: Time in which a member's weight halves; None for equal weights.
+        percent: Percent of a percentile.
     """
 
     name: str
@@ -104,6 +115,10 @@ class Window:
     where: Callable[[Event], bool] = always
     current: bool = False
     default: float = math.nan
+    same: str = ""
+    same_digits: int = 0
+    half_life: int | None = None
+    percent: float = 50
 
 
 @dataclass(frozen=True)
@@ -274,6 +289,8 @@ def counted(window: Window, cap: int, x: Event, sight: VisibleHistory) -> list[E
     if window.current and not sight.repeat:
         members.append(x)
     members = [m for m in members if window.where(m)]
+    if window.same:
+        members = [m for m in members if compared(window, m) == compared(window, x) is not None]
     if window.of:
         members = [m for m in members if kept(window, cap, m) is not None]
     return sorted(members, key=lambda m: m.order)
@@ -370,8 +387,12 @@ def value(
     if len(members) < (2 if window.kind == "std" else 1):
         return window.default
     match window.kind:
+        case "count" | "sum" if window.half_life is not None:
+            return decayed(window, cap, x, members)
         case "count":
             return float(len(members))
+        case "time_since_first":
+            return (x.time - members[0].time) / 1e6
         case "time_since_last":
             return (x.time - members[-1].time) / 1e6
         case "fraud_share":
@@ -384,25 +405,79 @@ def kept(window: Window, cap: int, member: Event) -> int | str | None:
     return units(member.values[window.of], window.digits, cap)
 
 
+def compared(window: Window, event: Event) -> int | str | None:
+    """Value that members must have in common with the event; None if it has none."""
+    return units(event.values[window.same], window.same_digits, 0)
+
+
+def decayed(window: Window, cap: int, x: Event, members: Sequence[Event]) -> float:
+    """Values (or ones), each halved every half-life before the window's end, added in order."""
+    total = 0.0
+    for m in members:
+        age = float(x.time - window.delay - m.time)
+        weight = elementary().power_of_half(age / float(window.half_life or 0))
+        value = kept(window, cap, m) if window.of else 1
+        total += weight * float(value or 0)
+    return total / float(10**window.digits)
+
+
+@cache
+def elementary() -> Any:
+    """The project's exponential and logarithm, as Python runs them.
+
+    Their own tests compare them with exact numbers; libm's differ between machines.
+    """
+    return interpreted("features.expression")["elementary"]
+
+
 def aggregate(window: Window, values: Sequence[int | str | None]) -> float:
-    if window.kind == "distinct":
-        return float(len(set(values)))
+    if window.kind in {"distinct", "mode_share", "entropy"}:
+        return of_frequencies(window.kind, values)
     numbers = [v for v in values if isinstance(v, int)]
     n, scale = len(numbers), 10**window.digits
     match window.kind:
-        case "sum":
-            return float(sum(numbers)) / float(scale)
         case "mean":
             return float(sum(numbers)) / float(n * scale)
         case "std":
             return std(numbers) / float(scale)
-        case "min":
-            return float(min(numbers)) / float(scale)
-        case "max":
-            return float(max(numbers)) / float(scale)
+        case "median" | "percentile":
+            return percentile(numbers, window.percent) / float(scale)
+        case "first":
+            number = numbers[0]
         case "last":
-            return float(numbers[-1]) / float(scale)
-    raise ValueError(window.kind)
+            number = numbers[-1]
+        case "min":
+            number = min(numbers)
+        case "max":
+            number = max(numbers)
+        case _:
+            number = sum(numbers)
+    return float(number) / float(scale)
+
+
+def of_frequencies(kind: str, values: Sequence[int | str | None]) -> float:
+    frequencies = [*Counter(values).values()]  # in the order of the first member with each value
+    if kind == "distinct":
+        return float(len(frequencies))
+    shares = [count / len(values) for count in frequencies]
+    return max(shares) if kind == "mode_share" else entropy(shares)
+
+
+def entropy(shares: Iterable[float]) -> float:
+    """Shannon entropy in nats."""
+    total = 0.0
+    for share in shares:
+        total -= share * elementary().natural_log(share)
+    return total
+
+
+def percentile(values: Iterable[int], percent: float) -> float:
+    """Value at the rank (n - 1) * percent / 100, between two values on the line through them."""
+    rising = sorted(values)
+    rank = float(len(rising) - 1) * percent / 100
+    low = rising[int(rank)]
+    up = rising[min(int(rank) + 1, len(rising) - 1)]
+    return float(low) + float(up - low) * (rank - int(rank))
 
 
 def std(values: Sequence[int]) -> float:
@@ -446,8 +521,8 @@ def units(raw: Raw, digits: int, cap: int) -> int | str | None:
     return kept if abs(kept) <= most(cap) else None
 
 
-def float32(number: float) -> bytes:
-    """Four bytes of the model's input; a value that is not finite is missing (NaN)."""
+def float32(numbers: float | Sequence[float]) -> bytes:
+    """Four bytes of the model's input each; a value that is not finite is missing (NaN)."""
     with np.errstate(over="ignore"):
-        cast = np.float32(number)
-    return (cast if np.isfinite(cast) else np.float32(np.nan)).tobytes()
+        cast = np.asarray(numbers, np.float64).astype(np.float32)
+    return np.where(np.isfinite(cast), cast, np.float32(np.nan)).tobytes()

@@ -34,7 +34,9 @@ _REAL_COMPACT_SHARED = _KERNEL["loop"].compact_shared
 _REAL_FIND_ID = _KERNEL["loop"].find_id
 _REAL_OLDEST = engine._oldest
 _REAL_ARRIVED_AFTER = position.arrived_after
-_REAL_IS_FRAUD = _KERNEL["aggregates"].is_fraud
+_REAL_IS_FRAUD = _KERNEL["fraud_labels"].is_fraud
+_REAL_KEEP_SAME = _KERNEL["loop"].keep_same
+_REAL_DECAYED = _KERNEL["aggregates"].decayed
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -254,6 +256,25 @@ def _never_reversed(labels: Any, first: int, time: int, after: int) -> int:
     return int((of_event[rows.FRAUD] * known).any())
 
 
+def _unknown_is_the_same(*given: Any) -> None:
+    """Keep members without a value for an event without a value."""
+    with mock.patch.object(_KERNEL["members"], "MISSING", _NEVER):
+        _REAL_KEEP_SAME(*given)
+
+
+def _decays_from_the_event(members: Any, *given: Any) -> Any:
+    """Take the age of a member at the event, not at the end of the window."""
+    return _REAL_DECAYED(members, *given[:-1], members[rows.TIME, -1])
+
+
+def _value_at_the_rank(
+    members: Any, chosen: Any, number: int, value: int, percent: float, _: Any
+) -> float:
+    """Take the lower of the two values between which a percentile lies."""
+    rising = sorted(members[value, chosen[:number]].tolist())
+    return float(rising[int((number - 1) * percent / 100)])
+
+
 def _judges_all(batch: EventBatch, rules: Any) -> Any:
     if rules.max_ahead is None:
         return None
@@ -379,6 +400,11 @@ BUGS: Mapping[str, Bug] = {
     "a window is open at its end": _altered(_end_is_open),
     "duplicates are counted twice": _altered(_no_duplicates),
     "ids are remembered for ever": _altered(_ids_for_ever),
-    "labels are known at once": _in_kernel("aggregates", "is_fraud", _known_at_once),
-    "labels are never reversed": _in_kernel("aggregates", "is_fraud", _never_reversed),
+    "an unknown value is the same as another": _in_kernel(
+        "loop", "keep_same", _unknown_is_the_same
+    ),
+    "weights decay from the event": _in_kernel("aggregates", "decayed", _decays_from_the_event),
+    "percentiles are not interpolated": _in_kernel("aggregates", "percentile", _value_at_the_rank),
+    "labels are known at once": _in_kernel("fraud_labels", "is_fraud", _known_at_once),
+    "labels are never reversed": _in_kernel("fraud_labels", "is_fraud", _never_reversed),
 }

@@ -57,6 +57,8 @@ class Comparison:
     def __init__(self, scenario: Scenario, feature_set: FeatureSet, tally: Counter[str]) -> None:
         self.rules = make_rules(*scenario.rules)
         self._set = feature_set
+        numbers = [*(window.name for window in WINDOWS), RATIO]
+        self._places = [feature_set.names.index(name) for name in numbers]
         self._tally = tally
         good = [event for event in scenario.events if is_event(event.values, self.rules.cap)]
         self._before = pasts(self.rules, good)
@@ -88,14 +90,19 @@ class Comparison:
                 w.name: self._value(w, x, self._seen(w, x, sights), labels) for w in WINDOWS
             }
             share = expected["N5_ECOM"] / expected["N3"] if expected["N3"] else math.nan
-            found = dict(zip(self._set.names, enriched.matrix[row], strict=True))
-            for name, number in (expected | {RATIO: share}).items():
-                if found[name].tobytes() != float32(number):
-                    text = self._explain(name, x, sights, labels)
-                    raise DisagreementError(
-                        f"{name} in row {row} of {[e.place for e in events]}: the engine says "
-                        f"{found[name]!r}, the oracle {number!r}\n{text}"
-                    )
+            numbers = expected | {RATIO: share}
+            values = enriched.matrix[row, self._places]
+            if values.tobytes() != float32([*numbers.values()]):
+                name, found = next(
+                    (name, found)
+                    for (name, number), found in zip(numbers.items(), values, strict=True)
+                    if found.tobytes() != float32(number)
+                )
+                raise DisagreementError(
+                    f"{name} in row {row} of {[e.place for e in events]}: the engine says "
+                    f"{found!r}, the oracle {numbers[name]!r}\n"
+                    f"{self._explain(name, x, sights, labels)}"
+                )
             self._compare_flags(x, int(enriched.flags[row]), sights)
         return Answers(answers, view.added)
 

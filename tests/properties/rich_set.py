@@ -24,6 +24,8 @@ AMOUNT_DIGITS = 2
 PRICE_DIGITS = 4
 DIRECT = {"amount": AMOUNT_DIGITS, "cents": 0, "price": PRICE_DIGITS, "x": 3, "z": 1}
 """Fields that windows read themselves, with the most digits that one of them keeps."""
+OWN_DIGITS = {"amount": AMOUNT_DIGITS, "price": PRICE_DIGITS}
+EARLIER_ONLY = ("first", "last", "time_since_first", "time_since_last")
 CHANNELS = ["pos", "ecom"]
 
 Numbers = tuple[int, int, int, int, int | None, bool]
@@ -59,20 +61,25 @@ def _window(
     where: str = "",
     current: bool | None = None,
     default: float | None = None,
+    same: str = "",
+    half_life: int | None = None,
+    percent: float | None = None,
 ) -> tuple[Window, dict[str, object]]:
-    """The window, over and delay in seconds, and its entry in features.yaml."""
+    """The window, its times in seconds, and its entry in features.yaml."""
     entry: dict[str, object] = {"name": name, "window": kind, "by": by, "over": f"{over}s"}
-    given = {"of": of, "scale": scale, "where": where, "include_current": current}
+    given: dict[str, object] = {"of": of, "scale": scale, "where": where, "same": same}
+    given |= {"include_current": current, "percent": percent}
     entry |= {key: found for key, found in given.items() if found not in ("", None)}
     if delay:
         entry["delay"] = f"{delay}s"
+    if half_life is not None:
+        entry["half_life"] = f"{half_life}s"
     if default is not None:
         entry["default"] = default
     if by != OWN:
         entry["across"] = "aligned" if delay else "best_effort"
-    itself = not delay and kind not in ("last", "time_since_last")
+    itself = not delay and kind not in EARLIER_ONLY
     usual = 0.0 if kind in ("count", "sum", "distinct", "fraud_share") else math.nan
-    digits = {"amount": AMOUNT_DIGITS, "price": PRICE_DIGITS}.get(of, scale or 0)
     made = Window(
         name=name,
         kind=kind,
@@ -80,10 +87,14 @@ def _window(
         over=over * SECOND,
         delay=delay * SECOND,
         of=of,
-        digits=digits,
+        digits=OWN_DIGITS.get(of, scale or 0),
         where=CONDITIONS[where],
         current=itself if current is None else current,
         default=usual if default is None else default,
+        same=same,
+        same_digits=OWN_DIGITS.get(same, 0),
+        half_life=None if half_life is None else half_life * SECOND,
+        percent=50 if percent is None else percent,
     )
     return made, entry
 
@@ -123,7 +134,29 @@ _DECLARED = [
     _window("RISK5", "fraud_share", "card", 5),
     _window("RISK4_DELAYED", "fraud_share", "card", 4, delay=2),
     _window("RISK3_ECOM", "fraud_share", "card", 3, where=ECOM, current=False, default=0.5),
+    _window("N5_SAME_CHANNEL", "count", "card", 5, same="channel"),
+    _window("SUM4_SAME_SHOP", "sum", "card", 4, of="cents", same="shop", where=OFFLINE),
+    _window("N5_SAME_AMOUNT", "count", "card", 5, delay=1, same="amount", default=-1),
+    _window("SINCE5_SAME_COUNTRY", "time_since_last", "card", 5, same="country"),
+    _window("FIRST4", "first", "card", 4, of="amount"),
+    _window("FIRST5_X", "first", "card", 5, of="x", scale=2, where=ABOVE, current=True),
+    _window("AGE6", "time_since_first", "card", 6),
+    _window("AGE5_ITSELF", "time_since_first", "card", 5, where=ECOM, current=True),
+    _window("MODE5", "mode_share", "card", 5, of="channel"),
+    _window("MODE4_SHOP", "mode_share", "card", 4, of="shop", current=False, default=0),
+    _window("ENTROPY6", "entropy", "card", 6, of="shop"),
+    _window("ENTROPY5_X", "entropy", "card", 5, of="x", scale=0, where=OFFLINE),
+    _window("MEDIAN6", "median", "card", 6, of="amount"),
+    _window("P90_5_X", "percentile", "card", 5, of="x", scale=3, percent=90, current=False),
+    _window("P33_6_CENTS", "percentile", "card", 6, delay=1, of="cents", percent=33.3),
+    _window("DECAYED6", "count", "card", 6, half_life=2),
+    _window("DECAYED5_SUM", "sum", "card", 5, delay=2, of="amount", half_life=1, where=MIXED),
     _window("SHOP_N4", "count", "shop", 4),
+    _window("SHOP_SAME_CARD", "count", "shop", 5, same="card", where=OFFLINE),
+    _window("SHOP_MEDIAN5_SAME", "median", "shop", 5, delay=1, of="amount", same="channel"),
+    _window("SHOP_ENTROPY5", "entropy", "shop", 5, of="card"),
+    _window("SHOP_DECAYED5", "sum", "shop", 5, delay=1, of="cents", half_life=3),
+    _window("SHOP_AGE4", "time_since_first", "shop", 4, delay=1),
     _window("SHOP_SUM3", "sum", "shop", 3, of="amount", current=False),
     _window("SHOP_STD5", "std", "shop", 5, of="amount"),
     _window("SHOP_LAST4", "last", "shop", 4, of="cents", current=True),

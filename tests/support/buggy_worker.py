@@ -35,6 +35,7 @@ from worker.delivery.producers_in_turn import ProducersInTurn
 from worker.delivery.publish import Outbox, SizeLimits
 from worker.histories import HistoryWrites, StoredHistories
 from worker.histories.marks import Marks
+from worker.pipeline import load_pipeline
 from worker.process.logs import configure_logs
 from worker.process.watchdog import Watchdog
 from worker.stages.serving import Score, Scored
@@ -85,9 +86,9 @@ class Planted:
             planted.deliver(checkpoint, outbox)
             planted.reached("after_commit")
 
-        def poll(poller: Poller, max_events: int, timeout_s: float) -> Polled | None:
+        def poll(poller: Poller, *arguments: Any) -> Polled | None:
             planted.overlap(poller)
-            polled = _poll(poller, max_events, timeout_s)
+            polled = _poll(poller, *arguments)
             planted.polled |= polled is not None
             return polled
 
@@ -260,7 +261,7 @@ def main() -> None:
     arguments = parser.parse_args()
     Planted(arguments.pipeline, arguments.bug, arguments.at).plant()
     configure_logs("info", "json")
-    app.run(app.load_pipeline(arguments.pipeline))
+    app.run(load_pipeline(arguments.pipeline))
 
 
 if __name__ == "__main__":

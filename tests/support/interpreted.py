@@ -7,23 +7,21 @@ import sys
 from types import ModuleType
 from unittest import mock
 
-import numba
-
 
 def interpreted(package: str) -> dict[str, ModuleType]:
-    """Import the kernels of ``package`` once more, without compilation.
+    """Import the kernels once more, without compilation.
 
     Args:
-        package: Package whose folder ``kernel`` is imported.
+        package: Package whose kernels are wanted; they may use those of other packages.
 
     Returns:
-        The modules of the folder, by name; a test may patch their functions.
+        The modules of its folder ``kernel``, by name; a test may patch their functions.
     """
-    kernels = f"{package}.kernel"
-    names = [n for n in sys.modules if n == "base.compiled" or n.startswith(f"{kernels}.")]
-    with mock.patch.dict(sys.modules), mock.patch.object(numba.config, "DISABLE_JIT", 1):
+    names = [n for n in sys.modules if n == "base.compiled" or ".kernel." in n]
+    with mock.patch.dict(sys.modules), mock.patch("numba.config.DISABLE_JIT", 1):
         for name in names:
             del sys.modules[name]
         for name in names:
             importlib.import_module(name)
-        return {name.rsplit(".", 1)[1]: sys.modules[name] for name in names}
+        own = [name for name in names if name.startswith(f"{package}.kernel.")]
+        return {name.rsplit(".", 1)[1]: sys.modules[name] for name in own}

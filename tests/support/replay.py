@@ -23,8 +23,8 @@ from features.store.memory import MemoryStore
 from features.store.protocol import OnlineStore
 from schemas.batch import Records
 from tests.support.worker_process import read_until, worker
-from worker.app import load_pipeline, make_stages
 from worker.delivery.publish import SizeLimits
+from worker.pipeline import load_pipeline, make_stages
 from worker.schema_sources import score_schema
 from worker.stages.dead_letter import HEADER_PREFIX
 

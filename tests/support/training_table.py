@@ -20,7 +20,11 @@ NAMES = ("AMOUNT", "RISK", "NOISE")
 
 
 def write_table(
-    path: Path, columns: Mapping[str, Any], names: tuple[str, ...] = NAMES, group: int = 1_000
+    path: Path,
+    columns: Mapping[str, Any],
+    names: tuple[str, ...] = NAMES,
+    group: int = 1_000,
+    categories: Mapping[str, Any] | None = None,
 ) -> Path:
     """columns: `times`, `cards`, `label` and `label_time` by row, features, perhaps `amount_minor`."""
     rows = len(columns["times"])
@@ -43,6 +47,7 @@ def write_table(
         "feature_set": "small",
         "fingerprint": "ab" * 8,
         "features": features,
+        "categories": categories or {},
         "lookups": {"holder": {"file": "holders.parquet", "sha256": "ab" * 32, "rows": 1_234}},
         "columns": {
             "id": "EVENT_ID",

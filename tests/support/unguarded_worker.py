@@ -34,6 +34,7 @@ from worker.histories import HistoryWrites, StoredHistories, marks
 from worker.histories.ahead import Ahead
 from worker.histories.alignment import Alignment
 from worker.labels import label_applier
+from worker.pipeline import load_pipeline
 from worker.process.logs import configure_logs
 
 _PAUSE_S = 0.1
@@ -271,7 +272,7 @@ def main() -> None:
     if guard.owner is not None:
         setattr(guard.owner, guard.name, guard.replacement)
     configure_logs("info", "json")
-    app.run(app.load_pipeline(arguments.pipeline))
+    app.run(load_pipeline(arguments.pipeline))
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from schemas.batch import Records
 from tools.checks import brokers, group, histories, model, sample, schemas, store, topics
 from tools.checks.files import Files, read_files
 from tools.checks.finding import Finding, State, all_passed, run_check, skipped
-from worker.app import open_store
 from worker.kafka import captured_errors, make_admin
 from worker.labels import label_group
+from worker.pipeline import open_store
 from worker.settings import WorkerSettings, require_folder
 
 T = TypeVar("T")

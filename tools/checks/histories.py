@@ -8,13 +8,13 @@ from contextlib import closing
 from features.definition import FeatureSet
 from tools.checks.finding import Finding, ok, pluralize, skipped, warning
 from tools.checks.topics import days
-from worker.app import open_store
 from worker.consume.offset_metadata import log_state_of
 from worker.consume.start_offsets import Committed
 from worker.consume.topics import InputTopic
 from worker.histories.location import expiry_ms, find_namespace, state_request
 from worker.histories.record import StateRecord, read_record
 from worker.histories.state import StateRequest, accept_state
+from worker.pipeline import open_store
 from worker.settings import WorkerSettings
 
 WINDOWS, REBUILD, STATE, COVERAGE = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base.errors import ConfigurationError
 from features.store.redis import RedisStore, StoreInfo
 from tools.checks.finding import Finding, failed, ok, warning
-from worker.app import open_store
+from worker.pipeline import open_store
 from worker.settings import WorkerSettings
 
 STORE, EVICTION, DURABILITY = "online store", "store eviction", "store durability"

@@ -10,7 +10,7 @@ from tools.cli.options import HERE, PipelineOption
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from worker.app import Pipeline
+    from worker.pipeline import Pipeline
 
 
 def run(pipeline: PipelineOption = HERE) -> None:
@@ -25,7 +25,7 @@ def run(pipeline: PipelineOption = HERE) -> None:
 def _loaded(folder: Path) -> Pipeline:
     """Load the pipeline. Raises ConfigurationError with all errors, not only the first."""
     from base.errors import ConfigurationError
-    from worker.app import load_pipeline
+    from worker.pipeline import load_pipeline
     from worker.process.logs import configure_logs
     from worker.settings import load_settings
 

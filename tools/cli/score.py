@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from features.windows.order import InputTimes
-    from worker.app import Pipeline
+    from worker.pipeline import Pipeline
 
 _COLUMNS = ("event_id", "event_time", "decision", "score", "margin", "flags", "reasons", "vector")
 _SHOWN = 50
@@ -57,7 +57,7 @@ def score(
     Exit code 0: every row that was read has a score; 1: some rows were refused;
     2: the file has no rows.
     """
-    from worker.app import load_pipeline
+    from worker.pipeline import load_pipeline
 
     loaded = load_pipeline(pipeline)
     rows = _rows(events)

@@ -108,6 +108,13 @@ def train(
             show_default=False,
         ),
     ] = None,
+    by_category: Annotated[
+        bool,
+        typer.Option(
+            "--by-category",
+            help="Split category features by sets of their values, not by thresholds on their codes.",
+        ),
+    ] = False,
     unlabelled: UnlabelledOption = Unlabelled.skip,
     card: Annotated[
         str | None,
@@ -175,6 +182,7 @@ def train(
         params_and_rounds=None if like_params is None else like_params.params_and_rounds,
         missing=math.nan if like_params is None else like_params.missing,
         monotone=_monotone(monotone or []),
+        by_category=by_category or (like_params is not None and like_params.by_category),
         device=device.value,
         threads=threads or available_threads(),
     )

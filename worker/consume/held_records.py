@@ -11,6 +11,8 @@ from schemas.batch import Records
 
 MOST_BYTES = 64 * 2**20
 """Memory of all kept records from which on none are fetched of the partitions with most of them."""
+_CALM_BATCHES = 16
+"""Batches without a wait after which half as many partitions share one."""
 _CHUNK_BYTES, _RECORD_BYTES = 1_000, 250
 """Memory of a chunk and of a record, besides keys, values and headers."""
 
@@ -26,6 +28,8 @@ class HeldRecords:
     """
 
     def __init__(self) -> None:
+        # Number of partitions that share a batch, and number of batches since one of them waited.
+        self._shared_by, self._calm = 1, 0
         self._chunks: dict[int, deque[Records]] = defaultdict(deque)
         self._bytes: dict[int, int] = defaultdict(int)
         self._waiting: set[int] = set()
@@ -47,16 +51,22 @@ class HeldRecords:
             chosen = (records.partitions == partition) & (records.offsets >= offset)
             self._put(partition, records.take(np.flatnonzero(chosen)), front=True)
         self._waiting |= offsets.keys()
+        self._shared_by, self._calm = len(self.partitions), 0
 
-    def exchange(self, records: Records, most: int) -> Records:
+    def exchange(
+        self, records: Records, most: int, highest: Mapping[int, tuple[int, ...]]
+    ) -> Records:
         """Put records behind those that are kept, and take the next ones.
 
-        Partitions that do not wait give equally many: those that are scored at the same pace seldom
-        wait for each other.
+        The partition that is behind the others in event time goes first, so that they seldom wait
+        for it. While none waits, it fills the micro-batch alone: with the entities of one partition
+        it reads half as many bytes of histories as with those of four (measured). Else partitions
+        share the micro-batch, because each gives only few records before one that waits.
 
         Args:
             records: Records that were just polled.
             most: Maximum number of records to take.
+            highest: Highest event times of the records before, by partition, in descending order.
 
         Returns:
             The next records; ``records`` themselves if nothing is kept and nothing waits.
@@ -67,14 +77,23 @@ class HeldRecords:
         for partition in polled:
             rows = np.flatnonzero(records.partitions == partition)
             self._put(partition, records if len(polled) == 1 else records.take(rows))
-        ready, taken = sorted(self.partitions - self._waiting), list[Records]()
+        taken, ready = list[Records](), self._in_turn(highest)
+        shared_by = min(self._shared_by, len(ready))
         for number, partition in enumerate(ready):
             # Rounded up: else one of few records would never be that of the first partition.
-            some = self._take(partition, -(-most // (len(ready) - number)))
+            some = self._take(partition, -(-most // max(1, shared_by - number)))
             most -= sum(map(len, some))
             taken += some
         self._judge_full()
         return records[:0].behind(taken)
+
+    def _in_turn(self, highest: Mapping[int, tuple[int, ...]]) -> list[int]:
+        """Partitions that do not wait, earliest event time first."""
+        self._calm += 1
+        if self._calm > _CALM_BATCHES:
+            self._shared_by, self._calm = max(1, self._shared_by // 2), 0
+        ready = self.partitions - self._waiting
+        return sorted(ready, key=lambda partition: (highest.get(partition, ())[-1:], partition))
 
     def release(self, partitions: Iterable[int]) -> None:
         """Let partitions be taken from their first kept record on."""
@@ -85,6 +104,7 @@ class HeldRecords:
         self._chunks.clear()
         self._bytes.clear()
         self._waiting.clear()
+        self._shared_by = 1
         self.full = set()
 
     def _put(self, partition: int, records: Records, *, front: bool = False) -> None:

@@ -91,10 +91,18 @@ class Poller(GroupMember):
         self._join(self.topic)
         self._topics.start()
 
-    def poll(self, max_events: int, timeout_s: float) -> Polled | None:
+    def poll(
+        self, max_events: int, timeout_s: float, highest: Mapping[int, tuple[int, ...]]
+    ) -> Polled | None:
         """Consume up to ``max_events`` records.
 
         Wait up to ``timeout_s`` for the first, then take what is available.
+
+        Args:
+            max_events: Maximum number of records.
+            timeout_s: Maximum wait for the first record, in seconds.
+            highest: Highest event times of the records before, by partition, in descending order;
+                of records that were held back, those of the earliest partition come first.
 
         Returns:
             The records; None when there is nothing to score or to commit, or when the assignment
@@ -125,7 +133,7 @@ class Poller(GroupMember):
             return None
         records = records_of(self.topic, messages)
         self._stalled.heard_from({*records.partitions.tolist()})
-        records = self._held.exchange(records, max_events)
+        records = self._held.exchange(records, max_events, highest)
         self._fetch_what_can_be_kept()
         held = self._held.partitions
         self._ends.reach(ends, held)

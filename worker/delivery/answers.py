@@ -5,8 +5,8 @@ records of a batch are refused at once. Where one record is refused, or where a 
 all records of the batch are reported with the same error (measured: decision 16). These suspects
 are sent again in smaller batches, until the refused record is alone in its batch.
 
-These deliveries keep the group metadata of the poll. `worker.loop` compares the assignment epoch
-before each of them, and `worker.delivery.exactly_once` commits them.
+These deliveries keep the group metadata of the poll. `worker.committer` compares the assignment
+epoch before each of them, and `worker.delivery.exactly_once` commits them.
 """
 
 from __future__ import annotations

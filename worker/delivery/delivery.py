@@ -10,7 +10,6 @@ from __future__ import annotations
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 
-import numpy as np
 from confluent_kafka import KafkaException
 
 from base.errors import BatchAbortedError
@@ -22,7 +21,6 @@ from worker.delivery.checkpoint import Checkpoint
 from worker.delivery.publish import Outbox
 from worker.delivery.reports import RecordsRefusedError
 from worker.histories import Histories, HistoryWrites
-from worker.process import metrics
 from worker.stages.stages import Processed
 
 
@@ -125,27 +123,3 @@ class Delivery:
         except KafkaException as error:
             raise BatchAbortedError(f"the input topic's id cannot be verified: {error}") from error
         self._checkpoint.deliver(outbox)
-
-
-def observe_committed_batch(polled: Polled, processed: Processed, at: float) -> None:
-    """Record a micro-batch in the metrics that was committed ``at`` this Unix time in seconds."""
-    metrics.batches.labels("committed").inc()
-    if not len(polled.records):
-        return
-    metrics.batch_events.observe(len(polled.records))
-    metrics.events.labels(processed.model.name, processed.model.version).inc(len(processed.values))
-    for (segment, decision), number in processed.decisions.items():
-        metrics.decisions.labels(segment, decision).inc(number)
-    metrics.explained.inc(processed.explained)
-    metrics.not_additive.inc(processed.not_additive)
-    for name, number in processed.flagged.items():
-        metrics.flags.labels(name).inc(number)
-    for entity, share in processed.coverage.items():
-        metrics.history_coverage.labels(entity).set(share)
-    for letter in processed.dead_letters:
-        metrics.dead_letters.labels(letter.code.value).inc()
-    for stage, seconds in processed.seconds.items():
-        metrics.stage_seconds.labels(stage).observe(seconds)
-    oldest = float(np.min(polled.records.timestamps)) / 1000
-    if oldest > 0:
-        metrics.record_age_seconds.observe(max(0.0, at - oldest))

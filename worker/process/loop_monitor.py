@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 
+import numpy as np
 import structlog
 
 from base.errors import DeliveryFatalError
+from worker.consume.micro_batch import Polled
 from worker.consume.poll import Poller
 from worker.process import metrics
+from worker.process.event_time_monitor import EventTimeMonitor
 from worker.process.garbage import report_pauses
 from worker.process.health import Health
 from worker.process.outage import Outage
+from worker.stages.stages import Processed
 
 log = structlog.get_logger(__name__)
 
@@ -21,7 +26,7 @@ _CHECK_EVERY_S = 2.0
 
 
 class LoopMonitor:
-    """Monitor of the loop: each turn is reported; lag, group and brokers every two seconds.
+    """Monitor of the loop: each turn and micro-batch; lag, group and brokers every two seconds.
 
     Args:
         poller: Poller of the input topic.
@@ -48,6 +53,9 @@ class LoopMonitor:
         self._next_check_at = 0.0
         self._held_up: AbstractSet[int] = frozenset()
         self._member_at = clock()
+        self._event_times = EventTimeMonitor(health)
+        # The last committed micro-batch, until the metrics have it.
+        self._unobserved: tuple[Polled, Processed, float] | None = None
 
     def check(self) -> None:
         """Report one turn of the loop.
@@ -75,6 +83,26 @@ class LoopMonitor:
         waiting = self._kafka.retrying or self._poller.rewind_needed
         if self._kafka.is_down and not waiting and self._poller.brokers_answer():
             self._kafka.mark_up()
+
+    def committed(self, polled: Polled, processed: Processed) -> None:
+        """Take a committed micro-batch; the metrics have it after `flush`."""
+        self._event_times.observe(processed.records.partitions, processed.ahead)
+        self.flush()
+        self._unobserved = polled, processed, time.time()
+
+    def flush(self) -> None:
+        """Record the last committed micro-batch in the metrics.
+
+        It takes up to 0.13 ms, for which the next micro-batch of a sparse stream need not wait.
+        """
+        if self._unobserved is not None:
+            _observe_committed_batch(*self._unobserved)
+            self._unobserved = None
+
+    def rewound(self) -> None:
+        """Report a rewind of the poller."""
+        metrics.rebalances.inc()
+        self._event_times.assigned(self._poller.partitions)
 
     def _report_lag(self) -> None:
         lag = self._poller.lag()
@@ -120,3 +148,27 @@ class LoopMonitor:
                 f"partitions {stalled} of the input topic have given neither a record nor their end "
                 f"for {self._rejoin_s:g} s; restart the worker"
             )
+
+
+def _observe_committed_batch(polled: Polled, processed: Processed, at: float) -> None:
+    """Record a micro-batch in the metrics that was committed ``at`` this Unix time in seconds."""
+    metrics.batches.labels("committed").inc()
+    if not len(polled.records):
+        return
+    metrics.batch_events.observe(len(polled.records))
+    metrics.events.labels(processed.model.name, processed.model.version).inc(len(processed.values))
+    for (segment, decision), number in processed.decisions.items():
+        metrics.decisions.labels(segment, decision).inc(number)
+    metrics.explained.inc(processed.explained)
+    metrics.not_additive.inc(processed.not_additive)
+    for name, number in processed.flagged.items():
+        metrics.flags.labels(name).inc(number)
+    for entity, share in processed.coverage.items():
+        metrics.history_coverage.labels(entity).set(share)
+    for letter in processed.dead_letters:
+        metrics.dead_letters.labels(letter.code.value).inc()
+    for stage, seconds in processed.seconds.items():
+        metrics.stage_seconds.labels(stage).observe(seconds)
+    oldest = float(np.min(polled.records.timestamps)) / 1000
+    if oldest > 0:
+        metrics.record_age_seconds.observe(max(0.0, at - oldest))

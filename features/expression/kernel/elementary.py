@@ -19,11 +19,14 @@ from base.compiled import leaf
 # ln 2 in two parts: the first has 21 zero bits at its end, so that its product with an exponent
 # (at most 11 bits) is exact.
 _LN2_HIGH = float.fromhex("0x1.62e42fee00000p-1")
+_LN2 = 0.6931471805599453
 _LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
 _INVERSE_LN2 = 1.4426950408889634
 _SQRT_HALF = 0.7071067811865476
 _LARGEST_EXP = 709.782712893384
 _SMALLEST_EXP = -745.1332191019412
+_LARGEST_POWER = 1075
+_HALVED = np.array([math.ldexp(1.0, -k) for k in range(_LARGEST_POWER + 1)])
 # Taylor coefficients 1/n! of exp on |r| <= ln(2)/2; the term left out is below 2**-58.
 _EXP = tuple(1.0 / math.factorial(n) for n in range(14, 1, -1))
 # atanh(s) = s + s**3/3 + s**5/5 ... on |s| <= 0.1716; the term left out is below 2**-60.
@@ -46,20 +49,42 @@ def exp(numbers: Floats, result: Floats) -> None:
             low = k * _LN2_LOW
             high = x - k * _LN2_HIGH
             r = high - low
-            series = 0.0
-            for coefficient in _EXP:
-                series = series * r + coefficient
-            # Adds back, to first order, what rounding removed from r; 1 is added last, to the small
-            # rest.
-            rest = series * (r * r) + ((high - r) - low)
-            result[row] = math.ldexp(1.0 + (r + rest), int(k))
+            # Adds back, to first order, what rounding removed from r.
+            result[row] = math.ldexp(_exp_near_zero(r, (high - r) - low), int(k))
+
+
+@leaf
+def power_of_half(x: float) -> float:
+    """0.5**x of a number from 0 on; exact where x is whole."""
+    if x > _LARGEST_POWER:
+        return 0.0
+    k = np.rint(x)
+    # A call of ldexp takes as long as the rest.
+    return _exp_near_zero((k - x) * _LN2, 0.0) * _HALVED[int(k)]
+
+
+@leaf
+def _exp_near_zero(r: float, lost: float) -> float:
+    """e**(r + lost), where |r| <= ln(2)/2 and lost is the rounding error of r."""
+    series = 0.0
+    for coefficient in _EXP:
+        series = series * r + coefficient
+    # 1 is added last, to the small rest.
+    rest = series * (r * r) + lost
+    return 1.0 + (r + rest)
+
+
+@leaf
+def natural_log(x: float) -> float:
+    """The natural logarithm of a number; NaN for 0 and below, and for NaN."""
+    return _log_of_sum(x, 0.0)
 
 
 @leaf
 def log(numbers: Floats, result: Floats) -> None:
     """The natural logarithm of float64[N]; NaN for 0 and below, and for NaN."""
     for row in range(len(numbers)):
-        result[row] = _log_of_sum(numbers[row], 0.0)
+        result[row] = natural_log(numbers[row])
 
 
 @leaf

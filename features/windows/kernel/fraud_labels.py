@@ -82,3 +82,14 @@ def is_fraud(labels: Longs, first: int, time: int, after: int) -> int:
             fraud = labels[rows.FRAUD, label]
         label += 1
     return fraud
+
+
+@leaf
+def count_frauds(members: Longs, chosen: Longs, number: int, labels: Longs, after: int) -> int:
+    """Number of known frauds."""
+    time, frauds = members[rows.TIME, members.shape[1] - 1], 0
+    for index in range(number):
+        label = members[rows.LABEL, chosen[index]]
+        if label != NOWHERE:
+            frauds += is_fraud(labels, label, time, after)
+    return frauds

@@ -14,7 +14,7 @@ import numpy as np
 from base.arrays import Floats, Longs
 from base.compiled import compiled, inner, leaf
 from features.windows.kernel import rows
-from features.windows.kernel.aggregates import choose, compute_windows, first_shown, span
+from features.windows.kernel.aggregates import compute_windows
 from features.windows.kernel.columns import behind
 from features.windows.kernel.compaction import compact_labels, compact_members, compact_shared
 from features.windows.kernel.copies import (
@@ -30,6 +30,7 @@ from features.windows.kernel.members import (
     copy,
     has_id,
     insert,
+    keep_same,
     place_of,
     read,
     write,
@@ -44,6 +45,7 @@ from features.windows.kernel.shared import (
     is_any_ahead,
     mark_behind,
 )
+from features.windows.kernel.spans import choose, first_shown, span
 from features.windows.kernel.structs import (
     MISSING,
     NO_PARTITION,
@@ -218,6 +220,7 @@ def _compute_events(  # noqa: PLR0915 - split, histories of few members took a f
             results.capped[column] = (
                 floor > 0 and members[rows.TIME, floor - 1] > base - plan.horizon
             )
+        keep_same(members, history.counts, history.sums, plan.pairs, count, event)
         done, of_windows = 0, plan.windows.shape[1]
         while done < of_windows:
             window, done = done, of_windows
@@ -233,6 +236,7 @@ def _compute_events(  # noqa: PLR0915 - split, histories of few members took a f
                 history.counts,
                 history.sums,
                 history.chosen,
+                history.scratch,
                 history.table,
                 history.ends,
                 labels,
@@ -311,17 +315,15 @@ def _scratch(
     slots = 2
     while slots < 2 * most:
         slots *= 2
-    pairs, height = plan.pairs.shape[1], events.members.shape[0]
-    if plan.shared:
-        # Behind the kept columns: the member before with the same id, and the filters.
-        height += 1 + pairs
+    pairs = plan.pairs.shape[1]
     return History(
-        np.empty((height, most + 1), np.int64),
-        np.empty((height, most + 1 if plan.shared else 1), np.int64),
+        np.empty((plan.height, most + 1), np.int64),
+        np.empty((plan.height, most + 1 if plan.shared else 1), np.int64),
         np.zeros((pairs, most + 1), np.int64),
         np.zeros((pairs, most + 1), np.int64),
         np.empty(most + 1, np.int64),
-        np.zeros((2, slots), np.int64),
+        np.empty(most + 1, np.int64),
+        np.zeros((3, slots), np.int64),
         np.zeros(2, np.int64),
     )
 
@@ -343,7 +345,7 @@ def _trace(
     event = members.shape[1] - 1
     time, after = members[rows.TIME, event], base - plan.windows[rows.REACH, window]
     pair = plan.windows[rows.PAIR, window]
-    value, where = plan.pairs[rows.VALUE, pair], plan.pairs[rows.WHERE, pair]
+    value, where = plan.pairs[rows.VALUE, pair], plan.pairs[rows.FILTER, pair]
     ends[0] = behind(members, rows.TIME, count, after)
     ends[1] = behind(members, rows.TIME, count, time - plan.windows[rows.DELAY, window])
     first, end, own = span(

@@ -6,7 +6,7 @@ from base.arrays import Bytes, Longs
 from base.compiled import inner, leaf, load32, load64, store32, store64
 from features.windows.kernel import rows
 from features.windows.kernel.columns import before, sort
-from features.windows.kernel.structs import MISSING, UNREACHED
+from features.windows.kernel.structs import MISSING, NOWHERE, UNREACHED
 
 
 @inner
@@ -112,17 +112,42 @@ def write(members: Longs, event: int, columns: Longs, data: Bytes, at: int) -> N
 
 @leaf
 def add_up(members: Longs, counts: Longs, sums: Longs, pairs: Longs, begin: int, end: int) -> None:
-    """Renew the running counts and sums behind the places [begin, end)."""
+    """Renew the running counts and sums behind the places [begin, end), but for `keep_same`."""
     for pair in range(pairs.shape[1]):
-        value, where = pairs[rows.VALUE, pair], pairs[rows.WHERE, pair]
-        count, total = counts[pair, begin], sums[pair, begin]
-        for place in range(begin, end):
-            if is_counted(members, value, where, place):
-                count += 1
-                if value >= 0:
-                    total += members[value, place]
-            counts[pair, place + 1] = count
-            sums[pair, place + 1] = total
+        if pairs[rows.SAME, pair] == NOWHERE:
+            _add_up(members, counts, sums, pairs, pair, begin, end)
+
+
+@leaf
+def _add_up(
+    members: Longs, counts: Longs, sums: Longs, pairs: Longs, pair: int, begin: int, end: int
+) -> None:
+    value, where = pairs[rows.VALUE, pair], pairs[rows.FILTER, pair]
+    count, total = counts[pair, begin], sums[pair, begin]
+    for place in range(begin, end):
+        if is_counted(members, value, where, place):
+            count += 1
+            if value >= 0:
+                total += members[value, place]
+        counts[pair, place + 1] = count
+        sums[pair, place + 1] = total
+
+
+@leaf
+def keep_same(
+    members: Longs, counts: Longs, sums: Longs, pairs: Longs, count: int, event: int
+) -> None:
+    """Filter the members and the event by the event's own value of a column, and add up."""
+    for pair in range(pairs.shape[1]):
+        same, where = pairs[rows.SAME, pair], pairs[rows.WHERE, pair]
+        if same != NOWHERE:
+            own, kept = members[same, event], pairs[rows.FILTER, pair]
+            for place in range(count):
+                equal = members[same, place] == own and own != MISSING
+                members[kept, place] = equal and is_counted(members, NOWHERE, where, place)
+            equal = own != MISSING
+            members[kept, event] = equal and is_counted(members, NOWHERE, where, event)
+            _add_up(members, counts, sums, pairs, pair, 0, count)
 
 
 @leaf

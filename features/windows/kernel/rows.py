@@ -2,9 +2,9 @@
 
 AGGREGATE, REACH, DELAY, CURRENT, PAIR = range(5)
 """Rows of ``CompiledWindows.windows``."""
-DEFAULT, UNIT = range(2)
+DEFAULT, UNIT, PARAMETER = range(3)
 """Rows of ``CompiledWindows.numbers``."""
-VALUE, WHERE, STORED_WHERE = range(3)
+VALUE, WHERE, STORED_WHERE, SAME, FILTER = range(5)
 """Rows of ``CompiledWindows.pairs``."""
 POSITION, IS_CONDITION = range(2)
 """Rows of ``CompiledWindows.columns``."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from base.arrays import Longs
 from base.compiled import leaf
 from features.windows.kernel import rows
-from features.windows.kernel.aggregates import first_shown
 from features.windows.kernel.columns import before, behind, clear_table
 from features.windows.kernel.members import comes_again, copy, has_id, insert, place_of
+from features.windows.kernel.spans import first_shown
 from features.windows.kernel.structs import NOWHERE
 
 

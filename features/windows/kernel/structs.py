@@ -19,16 +19,18 @@ NO_PARTITION = np.iinfo(np.int64).min
 
 
 class CompiledWindows(NamedTuple):
-    """W windows of one entity; their Q distinct pairs of value and filter; K kept columns.
+    """W windows of one entity; their Q distinct pairs of value and filters; K kept columns.
 
     Attributes:
         windows: int64[5, W]: the aggregate; microseconds from the event back to the start and to
             the end of the window; 1 if the event counts itself; index of the pair.
-        numbers: float64[2, W]: value of an empty window; divisor that converts kept whole numbers
-            to the value's unit.
-        pairs: int64[3, Q], rows of ``History.members`` with value and filter, or NOWHERE. Filters
-            of a shared history leave repeats out: the third row has those that members store.
+        numbers: float64[3, W]: value of an empty window; divisor that converts kept whole numbers
+            to the value's unit; half-life in microseconds or percent, of aggregates that have one.
+        pairs: int64[5, Q], rows of ``History.members``, or NOWHERE: the value; the filter, which in
+            a shared history leaves repeats out; the filter that members store; the value that must
+            be the event's own; the filter by all of these.
         columns: int64[2, K]: byte position in a stored member; 1 for a condition of one byte.
+        height: Rows of ``History.members``.
         size: Bytes of a stored member.
         horizon: Microseconds back from an event that windows and the search for duplicates use.
         duplicates: Microseconds back from an event in which its id is searched for.
@@ -42,6 +44,7 @@ class CompiledWindows(NamedTuple):
     numbers: Floats
     pairs: Longs
     columns: Longs
+    height: int
     size: int
     horizon: int
     duplicates: int
@@ -147,15 +150,18 @@ class History(NamedTuple):
     Attributes:
         members: int64[KEPT + K, C + 1], the members that an event sees, sorted by MEMBER_KEYS;
             LABEL is the index of the member's first label or NOWHERE, SOURCE the index among the
-            stored members. The last column is the event itself. Shared histories have more rows:
-            the place of the member before with the same event id, or NOWHERE, and filters.
+            stored members. The last column is the event itself. Behind these rows, shared histories
+            have the place of the member before with the same event id, or NOWHERE, and filters;
+            then come the filters by an event's own value.
         all: int64[the same], members of a shared history with those ahead of the batch, which some
             events see; int64[R, 1] for others.
         counts: int64[Q, C + 1], members before each place that count.
         sums: int64[Q, C + 1], sums of their values.
         chosen: int64[C + 1], columns of the members that a window counts.
-        table: int64[2, T], hash table of distinct values: a slot is taken if its second row holds
-            the ticket of the present search. A search for repeats takes the first row alone.
+        scratch: int64[C + 1], their values, or the frequencies of these.
+        table: int64[3, T], hash table of distinct values and their numbers: a slot is taken if its
+            second row holds the ticket of the present search. A search for repeats takes the first
+            row alone.
         ends: int64[2], places of the first member within a window's time, and of the first behind
             it.
     """
@@ -165,5 +171,6 @@ class History(NamedTuple):
     counts: Longs
     sums: Longs
     chosen: Longs
+    scratch: Longs
     table: Longs
     ends: Longs

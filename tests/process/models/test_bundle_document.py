@@ -65,7 +65,7 @@ def test_models_that_xgboost_trains_pass_validation(params: dict[str, Any]) -> N
 DISAGREE: dict[str, tuple[Callable[[Model], object], str]] = {
     "another output": (
         lambda m: model_in(m)["tree_info"].__setitem__(3, 1),
-        "tree_info names an output other than the first",
+        "tree_info names an output beyond the 1",
     ),
     "fewer in tree_info": (lambda m: model_in(m)["tree_info"].pop(), "20 trees and 19 in"),
     "a tree less": (lambda m: trees_in(m).pop(), "num_trees is 20, with 19 trees"),
@@ -114,7 +114,7 @@ DISAGREE: dict[str, tuple[Callable[[Model], object], str]] = {
     ),
     "tree categories": (
         lambda m: trees_in(m)[1].update(categories=[1]),
-        "tree 1: it splits by categories",
+        "tree 1: 1 categories are not those of categories_sizes",
     ),
     "fractions": (
         lambda m: trees_in(m)[1]["left_children"].__setitem__(0, 1.5),
@@ -150,8 +150,12 @@ DISAGREE: dict[str, tuple[Callable[[Model], object], str]] = {
         "feature_names is not an array of 4 strings",
     ),
     "types": (
-        lambda m: m["learner"].update(feature_types=["c", "float", "float", "float"]),
-        "it has categorical features; encode",
+        lambda m: m["learner"].update(feature_types=["float"]),
+        "feature_types is not an array of 4 strings",
+    ),
+    "weights": (
+        lambda m: model_in(m).update(weight_drop=[1.0] * 20),
+        "its booster is dart, with weights of trees; write the bundle again",
     ),
 }
 

@@ -172,4 +172,4 @@ def test_a_model_that_is_cut_off_is_named(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["json", "ubj"])
 def test_a_model_is_no_other_file(tmp_path: Path, kind: str) -> None:
     (tmp_path / "model").write_bytes(bytes(small().save_raw(kind)))
-    assert read_model(tmp_path / "model").num_boosted_rounds() == 2
+    assert read_model(tmp_path / "model").booster.num_boosted_rounds() == 2

@@ -158,11 +158,6 @@ def test_names_that_do_not_fit_are_refused_with_the_option(
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        (
-            {"objective": "multi:softprob", "num_class": 2},
-            r"objective is multi:softprob with 2 .* binary:logistic, binary:logitraw, reg:logistic",
-        ),
-        ({"booster": "dart", "rate_drop": 0.9, "verbosity": 0}, "booster is dart"),
         ({"objective": "rank:pairwise"}, "it orders the rows of a group"),
         ({"objective": "rank:ndcg"}, "it orders the rows of a group"),
         ({"objective": "rank:map"}, "it orders the rows of a group"),
@@ -306,30 +301,6 @@ def test_a_wrapper_that_says_nothing_of_missing_values_is_passed_over(
     booster.set_attr(scikit_learn=told)
     booster.save_model(tmp_path / "model.json")
     assert np.isnan(pack(tmp_path / "model.json", GENERATE).manifest.missing_value)
-
-
-@pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0, 0.5], [0.5] * 4, 0.5])
-def test_weights_of_trees_that_this_xgboost_may_ignore_are_refused(
-    tmp_path: Path, weights: Any
-) -> None:
-    """XGBoost 3.4 saves DART as gbtree with weights; 3.2 loads it and scores without them."""
-    model = tmp_path / "model.json"
-    trained(model)
-    written = json.loads(model.read_bytes())
-    written["learner"]["gradient_booster"]["model"]["weight_drop"] = weights
-    model.write_text(json.dumps(written))
-    with pytest.raises(BundleRefusedError, match="booster is dart, accepted: gbtree"):
-        pack(model, GENERATE)
-    assert not (tmp_path / "bundle").exists()
-
-
-def test_weights_of_one_change_nothing(tmp_path: Path) -> None:
-    model = tmp_path / "model.json"
-    trained(model)
-    written = json.loads(model.read_bytes())
-    written["learner"]["gradient_booster"]["model"]["weight_drop"] = [1.0] * 4
-    model.write_text(json.dumps(written))
-    assert pack(model, GENERATE).manifest.trees == 4
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:

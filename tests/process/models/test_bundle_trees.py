@@ -79,7 +79,7 @@ BROKEN: dict[str, tuple[Callable[[Tree], None], str]] = {
     "child beyond": (point_beyond, "tree 2, node 0 has a child that is not a node of its tree"),
     "half a leaf": (half_a_leaf, r"tree 2, node \d+ has a child that is not a node"),
     "feature": (other_feature, "tree 2, node 0 has a feature beyond the 4 that it has"),
-    "category": (category, "tree 2: it splits by categories; encode"),
+    "category": (category, "tree 2: categories_nodes are not the nodes that split_type marks"),
     "threshold": (at("split_conditions", np.nan, leaf=False), "node 0 has a threshold that is no"),
     "infinite": (at("split_conditions", np.inf, leaf=False), "node 0 has a threshold that is no"),
     "leaf": (

@@ -24,7 +24,7 @@ def test_margins_are_those_of_xgboost(objective: str, options: dict[str, Any]) -
     labels = (np.nan_to_num(matrix[:, 0]) > 0.5).astype(np.float32)
     parameters = {"objective": objective, "max_depth": 5, "nthread": 1, **options}
     booster = xgb.train(parameters, xgb.DMatrix(matrix, labels), 20)
-    expected = booster.inplace_predict(matrix, predict_type="margin")
+    expected = booster.inplace_predict(matrix, predict_type="margin").reshape(-1, 1)
     trees = CompiledTrees(booster)
     np.testing.assert_array_equal(trees.margins(matrix).view(np.uint32), expected.view(np.uint32))
     matrix.flags.writeable = False
@@ -36,7 +36,7 @@ def test_xgboost_computes_margins_where_the_loop_has_others(
 ) -> None:
     matrix = matrix_of(3, len(NAMES), seed=4)
     expected = booster.inplace_predict(matrix, predict_type="margin")
-    monkeypatch.setattr(compiled_trees, "_base_margin", lambda _: np.float32(0.123))
+    monkeypatch.setattr(compiled_trees, "_base_margins", lambda _: np.array([0.123], np.float32))
     margins = open_backend(bundle, "cpu", threads=1).margins(matrix)
     np.testing.assert_array_equal(margins.view(np.uint32), expected.view(np.uint32))
 

@@ -227,8 +227,8 @@ def test_a_damaged_weight_is_found(packed: Path, tmp_path: Path) -> None:
             "format: xgboost has no",
         ),
         ({"objective": "binary:logistic"}, "objective is 'binary:logistic'; format: onnx has none"),
-        ({"missing": -1.0}, "missing is -1; format: onnx has none but NaN"),
-        ({"output": None}, "output is null; format: onnx needs it"),
+        ({"missing": -1.0}, "missing is -1.0 and fraud_class None; format: onnx has neither"),
+        ({"output": None}, "output is None; format: onnx needs it"),
         (
             {"output": {"name": "z", "kind": "margin"}},
             "the outputs y; the manifest says 15 features",

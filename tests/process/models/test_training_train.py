@@ -167,7 +167,7 @@ def test_the_missing_value_of_a_bundle_is_that_of_a_model_like_it(
         trained=training.trained,
     )
     before = read_earlier_training(tmp_path / "before")
-    assert before == (like.params_and_rounds, -999.0, like.span)
+    assert before == (like.params_and_rounds, -999.0, like.span, False)
     options = dataclasses.replace(
         SOON, params_and_rounds=before.params_and_rounds, missing=before.missing
     )
@@ -399,3 +399,50 @@ def test_training_overwrites_nothing(
 
 def test_parameters_are_written_as_json_can_hold_them(training: Training) -> None:
     assert json.loads(json.dumps(training.trained.params)) == training.trained.params
+
+
+CHANNEL = {"CHANNEL": {"values": ["pos", "ecom", "atm"], "other": True}}
+
+
+@pytest.fixture(scope="module")
+def channel_table(tmp_path_factory: pytest.TempPathFactory) -> TrainingTable:
+    """Frauds are more often in the channels 1 and 3, which no threshold tells from 0 and 2."""
+    columns = simulated()
+    fraud = columns["label"].astype(bool)
+    random = np.random.default_rng(1)
+    drawn = random.integers(0, 4, len(fraud))
+    columns["CHANNEL"] = np.where(fraud & (random.random(len(fraud)) < 0.9), drawn | 1, drawn)
+    names = ("AMOUNT", "CHANNEL")
+    path = tmp_path_factory.mktemp("channels") / "table.parquet"
+    return TrainingTable(write_table(path, columns, names, categories=CHANNEL))
+
+
+def test_category_features_are_split_by_category_where_asked(
+    tmp_path: Path, channel_table: TrainingTable
+) -> None:
+    days = days_of(channel_table)
+    options = dataclasses.replace(SOON, tries=1, by_category=True)
+    written = tmp_path / "by_category"
+    by_category = train(channel_table, days, options)
+    write_training(by_category, channel_table, OutputOptions(written))
+    (_, channel) = load_bundle(written).features
+    assert channel.categories is not None
+    assert channel.categories.values == ("pos", "ecom", "atm")
+    assert read_earlier_training(written).by_category
+    plain = train(channel_table, days, dataclasses.replace(options, by_category=False))
+    write_training(plain, channel_table, OutputOptions(tmp_path / "plain"))
+    assert [feature.categories for feature in load_bundle(tmp_path / "plain").features] == [
+        None
+    ] * 2
+    assert not read_earlier_training(tmp_path / "plain").by_category
+
+
+def test_category_splits_that_cannot_be_are_refused(
+    table: TrainingTable, channel_table: TrainingTable
+) -> None:
+    options = dataclasses.replace(SOON, by_category=True)
+    with pytest.raises(ConfigurationError, match=r"--by-category: .* has no category feature"):
+        train(table, days_of(table), options)
+    rising = dataclasses.replace(options, monotone={"CHANNEL": 1})
+    with pytest.raises(ConfigurationError, match="--monotone: CHANNEL is split by categories"):
+        train(channel_table, days_of(channel_table), rising)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 import models.backend.xgboost_backend
 from models.backend import open_backend
 from models.bundle import Bundle
-from models.treeshap import TreeShap
+from models.bundle.trees import Trees
+from models.treeshap import TreeShap, trees_of
 from tests.support.bundles import booster_in
 from tests.support.small_model import NAMES, matrix_of
 
@@ -44,7 +45,7 @@ def booster_of(
 
 
 def own(booster: xgb.Booster, matrix: np.ndarray) -> np.ndarray:
-    return TreeShap(booster, matrix.shape[1])(matrix)
+    return TreeShap(trees_of(booster), matrix.shape[1])(matrix)
 
 
 def of_xgboost(booster: xgb.Booster, matrix: np.ndarray) -> np.ndarray:
@@ -151,7 +152,7 @@ def test_trees_of_one_leaf_contribute_nothing() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 31, 32, 33, 64, 65])
 def test_a_row_has_the_same_bits_in_any_company(size: int) -> None:
-    shap = TreeShap(booster_of(6, rounds=40, depth=6), 6)
+    shap = TreeShap(trees_of(booster_of(6, rounds=40, depth=6)), 6)
     # Numbers of very different sizes, whose sum tells in which order they were added.
     random = np.random.default_rng(1)
     wide = 10.0 ** random.uniform(-12, 12, shap._table.shape)
@@ -167,15 +168,15 @@ def test_a_row_has_the_same_bits_in_any_company(size: int) -> None:
 def test_trees_too_deep_or_too_many_for_a_table_are_refused() -> None:
     deep = booster_of(2, rounds=1, depth=30, reg_lambda=0.0)
     with pytest.raises(ValueError, match="deeper than 12 splits"):
-        TreeShap(deep, 2)
+        TreeShap(trees_of(deep), 2)
     with pytest.raises(ValueError, match="the table would hold more than 100 numbers"):
-        TreeShap(booster_of(4), 4, max_numbers=100)
+        TreeShap(trees_of(booster_of(4)), 4, max_numbers=100)
 
 
 class Wrong:
     """A way that is fast, and wrong."""
 
-    def __init__(self, _booster: xgb.Booster, columns: int) -> None:
+    def __init__(self, _trees: Trees, columns: int, _most: int) -> None:
         self._columns = columns
 
     def __call__(self, matrix: np.ndarray) -> np.ndarray:
@@ -183,7 +184,7 @@ class Wrong:
 
 
 class Refusing(Wrong):
-    def __init__(self, _booster: xgb.Booster, columns: int) -> None:
+    def __init__(self, _trees: Trees, columns: int, _most: int) -> None:
         raise ValueError(f"not for {columns} columns")
 
 
@@ -202,4 +203,5 @@ def test_the_backend_gives_those_of_xgboost_whatever_the_fast_way_does(
 def test_the_backend_takes_the_fast_way(bundle: Bundle) -> None:
     backend: Any = open_backend(bundle, "cpu", threads=1)
     backend.contributions(matrix_of(1, len(NAMES)))
-    assert isinstance(backend._shap[0], TreeShap)
+    shaps, _ = backend._shaps
+    assert [type(shap) for shap in shaps] == [TreeShap]

@@ -15,7 +15,7 @@ from tests.support.healthy import edit, healthy_pipeline
 from tools.checks import model
 from tools.checks.files import read_files
 from tools.checks.finding import Finding, State
-from worker.app import load_pipeline
+from worker.pipeline import load_pipeline
 
 process: Any = importlib.import_module("models.sandbox.process")
 

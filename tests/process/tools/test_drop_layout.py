@@ -18,7 +18,6 @@ from features.store.memory import MemoryStore
 from tests.support.healthy import edit
 from tests.support.windowed import windowed_pipeline
 from tools.cli import commands
-from worker import app
 from worker.consume.topics import InputTopic
 from worker.histories.layouts import Place, remove
 from worker.histories.location import find_namespace, state_request
@@ -72,7 +71,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     store = MemoryStore()
-    monkeypatch.setattr(app, "open_store", lambda _: store)
+    monkeypatch.setattr("worker.pipeline.open_store", lambda _: store)
     return Bench(windowed_pipeline(tmp_path / "pipeline"), store)
 
 

@@ -200,7 +200,7 @@ def test_a_load_of_labels_of_which_none_is_one_is_an_error(
     shares = {"name": "S", "window": "fraud_share", "by": "customer", "over": "1d", "delay": "7d"}
     edit(folder / "features.yaml", lambda values: values["features"].append(shares))
     edit(folder / "worker.yaml", lambda values: values["store"].update(max_lag_s=3_600))
-    monkeypatch.setattr("worker.app.open_store", lambda _: MemoryStore())
+    monkeypatch.setattr("worker.pipeline.open_store", lambda _: MemoryStore())
     path = lines(tmp_path / "labels.jsonl", ["{broken"])
     assert f"{path}: none of its 1 rows is a valid label" in refusal(
         "load-labels", path, "-p", folder

@@ -20,7 +20,7 @@ from tools.checks.sample import RECORDS, check_sample
 from tools.checks.schemas import check_writers
 from tools.topics.topic_events import TopicEvents
 from tools.topics.topic_log import TopicLog
-from worker.app import load_pipeline
+from worker.pipeline import load_pipeline
 from worker.schema_sources import framed
 from worker.stages.stages import Decode
 

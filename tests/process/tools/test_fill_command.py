@@ -25,7 +25,6 @@ from tests.support.stored_state import find_namespace
 from tests.support.windowed import windowed_pipeline
 from tools import topic_fill
 from tools.cli import commands
-from worker import app
 from worker.consume.topics import InputTopic
 from worker.histories.location import state_request
 from worker.histories.marks import Marks
@@ -70,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
     made = MemoryStore()
-    monkeypatch.setattr(app, "open_store", lambda _: made)
+    monkeypatch.setattr("worker.pipeline.open_store", lambda _: made)
     return made
 
 

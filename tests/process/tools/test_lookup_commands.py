@@ -67,7 +67,7 @@ def store() -> MemoryStore:
 def pipeline(tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = healthy_pipeline(tmp_path / "pipeline")
     write_pipeline(folder, FEATURES)
-    monkeypatch.setattr("worker.app.open_store", lambda _: store)
+    monkeypatch.setattr("worker.pipeline.open_store", lambda _: store)
     return folder
 
 

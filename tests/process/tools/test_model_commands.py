@@ -23,7 +23,7 @@ from tests.support.healthy import edit, healthy_pipeline
 from tools.cli.model import app
 from tools.cli.model.show import show
 from tools.replay import replay_file
-from worker.app import load_pipeline
+from worker.pipeline import load_pipeline
 from worker.process.exits import ExitCode
 
 pytestmark = pytest.mark.usefixtures("verified_here")

@@ -19,8 +19,8 @@ from tests.support.healthy import edit, healthy_pipeline
 from tools import replay
 from tools.cli.score import score as score_command
 from tools.replay import Replayed, replay_file
-from worker.app import load_pipeline, make_stages
 from worker.delivery.publish import SizeLimits
+from worker.pipeline import load_pipeline, make_stages
 from worker.schema_sources import framed, score_schema
 
 pytestmark = pytest.mark.usefixtures("verified_here")

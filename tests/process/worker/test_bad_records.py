@@ -17,8 +17,8 @@ from tests.support.payments import (
     records,
     write_pipeline,
 )
-from worker.app import load_pipeline, make_stages
 from worker.delivery.publish import SizeLimits
+from worker.pipeline import load_pipeline, make_stages
 from worker.stages.dead_letter import HEADER_PREFIX
 from worker.stages.stages import Processed, Stages
 

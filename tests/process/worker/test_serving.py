@@ -29,8 +29,8 @@ from tests.support.payments import good_record, records, write_pipeline
 from tools.checks.files import read_files
 from tools.checks.finding import Finding, State
 from tools.checks.model import check_reasons
-from worker.app import Pipeline, load_pipeline, make_stages
 from worker.delivery.publish import SizeLimits
+from worker.pipeline import Pipeline, load_pipeline, make_stages
 from worker.schema_sources import score_schema
 from worker.stages.serving import Serving
 from worker.stages.stages import Processed, Stages

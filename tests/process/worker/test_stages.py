@@ -39,9 +39,9 @@ from tests.support.payments import (
 )
 from tests.support.windowed import NUMBER, windowed_pipeline
 from tools.replay import Serial
-from worker.app import load_pipeline, make_stages
 from worker.delivery.publish import SizeLimits
 from worker.histories import NoHistories
+from worker.pipeline import load_pipeline, make_stages
 from worker.schema_sources import score_schema
 from worker.stages.dead_letter import HEADER_PREFIX
 from worker.stages.stages import Stages

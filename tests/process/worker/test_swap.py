@@ -40,8 +40,8 @@ from tests.support.payments import (
     write_model,
     write_pipeline,
 )
-from worker.app import load_pipeline, make_stages
 from worker.delivery.publish import SizeLimits
+from worker.pipeline import load_pipeline, make_stages
 from worker.process import metrics
 from worker.reload import FileFingerprints, Reloader, load_serving
 from worker.schema_sources import score_schema

@@ -21,8 +21,8 @@ from tools.checks.sample import check_sample
 from tools.compare.score_log import read_letters
 from tools.topics.topic_events import TopicEvents
 from tools.topics.topic_labels import TopicLabels
-from worker.app import Pipeline, load_pipeline
 from worker.consume.micro_batch import records_of
+from worker.pipeline import Pipeline, load_pipeline
 from worker.schema_sources import label_schema
 from worker.stages.dead_letter import HEADER_PREFIX
 

@@ -96,6 +96,18 @@ def test_the_file_says_of_which_features_it_is(file: Path, tmp_path: Path) -> No
     ]
 
 
+def test_the_file_names_the_categories_of_its_features(tmp_path: Path) -> None:
+    values = yaml.safe_load(SET.read_text())
+    values["events"]["schema"] = str(SET.parent / values["events"]["schema"])
+    listed = {"values": ["7", "3"], "other": True}
+    values["features"].append({"name": "TERMINAL", "category": {"field": "terminal_id", **listed}})
+    (tmp_path / "features.yaml").write_text(yaml.safe_dump(values))
+    made = load_feature_set(tmp_path / "features.yaml")
+    path = lines(tmp_path / "events.jsonl", [row(0)])
+    table, _ = built(tmp_path / "out.parquet", [path], feature_set=made)
+    assert json.loads(table.schema.metadata[METADATA])["categories"] == {"TERMINAL": listed}
+
+
 def test_several_files_are_one_input(file: Path, tmp_path: Path) -> None:
     whole, _ = built(tmp_path / "whole.parquet", [file])
     raw = pq.read_table(file)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from features.expression.kernel import instructions as op
+from tests.support.interpreted import interpreted
 
 Function = Callable[[Any], Any]
 
@@ -24,6 +25,12 @@ def function(code: int) -> Function:
 
 
 exp, log, log1p = function(op.EXP), function(op.LOG), function(op.LOG1P)
+
+
+def halved(numbers: Any) -> Any:
+    """Powers of one half, which kernels alone call, as Python runs them."""
+    power_of_half = interpreted("features.expression")["elementary"].power_of_half
+    return np.array([power_of_half(float(number)) for number in numbers])
 
 
 def worst_error(computed: Any, inputs: Any, truth: Callable[[Decimal], Decimal]) -> float:
@@ -67,6 +74,17 @@ def test_log1p_is_within_one_unit_in_the_last_place() -> None:
         ]
     )
     assert worst_error(log1p(x), x, lambda d: (1 + d).ln()) < 0.8
+
+
+def test_powers_of_half_are_within_one_unit_in_the_last_place() -> None:
+    rng = np.random.default_rng(4)
+    parts = rng.uniform(0, 1000, 400), rng.uniform(0, 2, 400), 10 ** rng.uniform(-9, 0, 99)
+    x = np.concatenate(parts)
+    assert worst_error(halved(x), x, lambda d: Decimal("0.5") ** d) < 0.9
+    np.testing.assert_array_equal(halved(range(1074)), [math.ldexp(1, -k) for k in range(1074)])
+    np.testing.assert_array_equal(halved([1076, 1e300]), [0, 0])
+    falling = halved(np.linspace(0, 4, 5_001))
+    assert (np.diff(falling) <= 0).all()
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,8 @@ def test_the_inputs_of_every_kind_are_named(tmp_path: Path) -> None:
         + "  - {name: CONSTANT, expr: 1 + 1}\n"
         + "  - {name: INNER, expr: merchant.risk * x}\n"
         + "  - {name: LOOKUP, lookup: profile.v}\n"
-        + "  - {name: SOME, window: sum, of: cents, by: card, over: 1d, where: \"channel == 'a'\"}\n",
+        + "  - {name: SOME, window: sum, of: cents, by: card, over: 1d, where: \"channel == 'a'\"}\n"
+        + "  - {name: SAME, window: count, by: card, over: 1d, same: channel, half_life: 1h}\n",
     )
     event = {
         "id": "e",
@@ -157,6 +158,9 @@ def test_the_inputs_of_every_kind_are_named(tmp_path: Path) -> None:
     assert some.fields == {"card": "k", "cents": "7", "channel": "a"}
     assert some.counted is not None
     assert [m.value for m in some.counted.members] == [7]
+    same = told("SAME")
+    assert (same.value, same.fields) == (1, {"card": "k", "channel": "a"})
+    assert same.definition == "count by card over 1d, half-life 1h, same channel"
 
 
 def test_labels_can_come_from_a_file(file: Path, tmp_path: Path) -> None:

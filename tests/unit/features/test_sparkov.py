@@ -27,6 +27,7 @@ from tests.support.making import T0, longs, records, strings
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "sparkov" / "features.yaml"
+WIDE = EXAMPLE.with_name("features-wide.yaml")
 DOCUMENTED = "".join(
     (ROOT / "docs" / "reference" / page).read_text("utf-8") for page in ("features.md", "store.md")
 )
@@ -47,12 +48,21 @@ def test_the_sparkov_example_uses_every_kind_of_feature(
     made: FeatureSet, specs: list[FeatureSpec]
 ) -> None:
     assert {kind for spec in specs for kind in KINDS if getattr(spec, kind) is not None} == {*KINDS}
-    assert {spec.window for spec in specs} - {None} == {*Aggregate}
-    used = {key for spec in specs for key in spec.model_fields_set}
-    assert used == {"name", "args", *KINDS, *WINDOW_KEYS}
     assert {window.across for window in made.histories.windows} == {*Across}
     assert {window.entity for window in made.histories.windows} == {*made.bindings.entities}
     assert 20 <= len(specs) <= 30
+
+
+def test_the_wide_sparkov_example_has_the_features_of_the_other_and_every_aggregate(
+    made: FeatureSet, specs: list[FeatureSpec]
+) -> None:
+    wide = YamlDocument.read(WIDE).validate(FeaturesFile).features
+    assert wide[: len(specs)] == specs
+    assert {spec.window for spec in wide} - {None} == {*Aggregate}
+    used = {key for spec in wide for key in spec.model_fields_set}
+    assert used == {"name", "args", *KINDS, *WINDOW_KEYS}
+    fingerprints = [feature.fingerprint for feature in load_feature_set(WIDE).features]
+    assert fingerprints[: len(specs)] == [feature.fingerprint for feature in made.features]
 
 
 def test_the_rules_of_the_sparkov_example_are_not_the_defaults_only() -> None:
@@ -167,6 +177,26 @@ def test_the_sparkov_example_reads_the_generators_file(made: FeatureSet, data_di
     for row in range(0, len(time), 9_973):
         seen = (card[: row + 1] == card[row]) & (time[: row + 1] > time[row] - 24 * HOUR)
         assert matrix["CARD_COUNT_1D"][row] == seen.sum()
+
+
+def test_the_wide_sparkov_example_has_the_same_bits_in_batches_of_any_size(data_dir: Path) -> None:
+    wide = load_feature_set(WIDE)
+    whole = next(batches(wide, data_dir / "sparkov_transactions.parquet"))
+    rows, found = 1_500, []
+    for size in (rows, 23):
+        store, log, parts = MemoryStore(), LogState(), []
+        for first in range(0, rows, size):
+            batch = whole.take(np.arange(first, min(first + size, rows)))
+            enriched = enrich(wide, batch, store, log)
+            store.append(enriched.writes.appends, enriched.writes.compactions)
+            log = enriched.after
+            parts.append(enriched.matrix)
+        found.append(np.concatenate(parts))
+    np.testing.assert_array_equal(found[0].view(np.int32), found[1].view(np.int32))
+    of = dict(zip(wide.names, found[0].T, strict=True))
+    for name in wide.names[-12:]:
+        assert len(np.unique(of[name])) > 1, f"{name} is always the same"
+    assert (of["CARD_COUNT_1D"] >= of["CARD_BURST"]).all()
 
 
 def test_the_sparkov_pipeline_folder_is_whole() -> None:

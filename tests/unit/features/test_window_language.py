@@ -12,6 +12,7 @@ from base.errors import ConfigurationError
 from base.times import DAY
 from features.definition import FeatureSet, load_feature_set
 from features.history.layout import StoredKind
+from features.inspect.stored_history import column_names
 from features.windows.window import Across, Window
 from tests.support.making import EVENTS, feature_set, write_pipeline
 
@@ -147,6 +148,15 @@ def test_a_set_without_windows_has_no_histories(tmp_path: Path) -> None:
         ("distinct, of: shop", True, 0.0),
         ("time_since_last", False, math.nan),
         ("fraud_share", True, 0.0),
+        ("first, of: amount", False, math.nan),
+        ("time_since_first", False, math.nan),
+        ("mode_share, of: shop", True, math.nan),
+        ("entropy, of: shop", True, math.nan),
+        ("median, of: amount", True, math.nan),
+        ("percentile, percent: 90, of: amount", True, math.nan),
+        ("count, half_life: 1h", True, 0.0),
+        ("sum, half_life: 1h, of: amount", True, 0.0),
+        ("count, same: shop", True, 0.0),
     ],
 )
 def test_each_kind_of_window_has_its_defaults(
@@ -167,6 +177,58 @@ def test_each_kind_of_window_has_its_defaults(
 def test_a_default_may_be_given(written: str, default: float, tmp_path: Path) -> None:
     found = window(tmp_path, f"window: count, by: card, over: 1d, default: {written}")
     assert found.default == pytest.approx(default, nan_ok=True)
+
+
+def test_the_time_since_the_first_event_may_be_that_of_the_event_itself(tmp_path: Path) -> None:
+    entry = "window: time_since_first, by: card, over: 1d, include_current: true"
+    assert window(tmp_path, entry).include_current
+
+
+@pytest.mark.parametrize("aggregate", ["distinct", "mode_share", "entropy"])
+def test_frequencies_are_of_text_too(aggregate: str, tmp_path: Path) -> None:
+    found = window(tmp_path, f"window: {aggregate}, of: channel, by: card, over: 1d").value
+    assert found is not None
+    assert found.kind is StoredKind.HASH
+
+
+@pytest.mark.parametrize(
+    ("same", "kind", "scale"),
+    [
+        ("channel", StoredKind.HASH, 0),
+        ("merchant.code", StoredKind.HASH, 0),
+        ("cents", StoredKind.VALUE, 0),
+        ("online", StoredKind.VALUE, 0),
+        ("price", StoredKind.VALUE, 4),
+        ("amount", StoredKind.VALUE, 2),
+    ],
+)
+def test_any_window_may_be_of_the_events_with_the_same_value(
+    same: str, kind: StoredKind, scale: int, tmp_path: Path
+) -> None:
+    for aggregate in ("count", "mean, of: x, scale: 2", "fraud_share"):
+        entry = f"window: {aggregate}, by: card, over: 1d, same: {same}"
+        loaded = made(tmp_path, entry)
+        (found,) = loaded.histories.windows
+        assert found.same is not None
+        assert (found.same.kind, found.same.scale) == (kind, scale)
+        assert same in loaded.features[-1].paths
+
+
+def test_values_that_are_compared_are_kept_once_and_have_no_bound(tmp_path: Path) -> None:
+    loaded = made(
+        tmp_path,
+        "window: count, by: card, over: 1d, same: cents",
+        "window: count, by: card, over: 2d, same: cents",
+    )
+    (plan,) = loaded.histories.entities
+    assert [*column_names(loaded).values()] == ["cents"]
+    assert len(plan.layout.columns) == 1
+    assert loaded.bounds.fields == {}
+    summed = "window: sum, of: cents, by: card, over: 1d"
+    loaded = made(tmp_path, "window: count, by: card, over: 1d, same: cents", summed)
+    (plan,) = loaded.histories.entities
+    assert len(plan.layout.columns) == 1
+    assert loaded.bounds.fields == {"cents": None}
 
 
 @pytest.mark.parametrize("included", ["true", "false"])
@@ -292,9 +354,15 @@ REFUSED = {
     ),
     "a sum of text": (
         "window: sum, of: ^channel, by: card, over: 1d",
-        "channel is text, and sum needs numbers; only distinct takes text",
+        "channel is text, and sum needs numbers; only distinct, mode_share and entropy take text",
     ),
     "the last text": ("window: last, of: ^channel, by: card, over: 1d", "last needs numbers"),
+    "the first text": ("window: first, of: ^channel, by: card, over: 1d", "first needs numbers"),
+    "no frequencies of a value": ("window: entropy, by: card, over: 1d", "entropy needs a value"),
+    "the first of events": (
+        "window: time_since_first, of: ^amount, by: card, over: 1d",
+        "time_since_first aggregates events, not a value: remove of",
+    ),
     "a time": (
         "window: max, of: ^later, by: card, over: 1d",
         "later is a time: use an expr of it as a feature",
@@ -329,6 +397,60 @@ REFUSED = {
         "less than or equal to 9",
     ),
     "half a digit": ("window: sum, of: x, scale: ^1.5, by: card, over: 1d", "integer"),
+    # percent and half_life
+    "a percentile without percent": (
+        "window: percentile, of: amount, by: card, over: 1d",
+        "W0: a percentile needs percent, a number from 0 to 100 (such as percent: 95)",
+    ),
+    "percent of a median": (
+        "window: median, percent: ^50, of: amount, by: card, over: 1d",
+        "percent belongs to percentile: remove it, or say window: percentile",
+    ),
+    "more than all": (
+        "window: percentile, percent: ^100.5, of: amount, by: card, over: 1d",
+        "less than or equal to 100",
+    ),
+    "less than none": (
+        "window: percentile, percent: ^-1, of: amount, by: card, over: 1d",
+        "greater than or equal to 0",
+    ),
+    "percent in words": (
+        "window: percentile, percent: ^p95, of: amount, by: card, over: 1d",
+        "valid number",
+    ),
+    "percent that is no number": (
+        "window: percentile, percent: ^.nan, of: amount, by: card, over: 1d",
+        "percent",
+    ),
+    "a half-life of a mean": (
+        "window: mean, half_life: ^1d, of: amount, by: card, over: 1d",
+        "mean has no weights, only count and sum have: remove half_life",
+    ),
+    "a half-life of nothing": (
+        "window: count, half_life: ^0s, by: card, over: 1d",
+        "'0s' is not a duration above 0",
+    ),
+    # same
+    "the same as an unknown field": (
+        "window: count, same: ^chanel, by: card, over: 1d",
+        "unknown field 'chanel'; did you mean 'channel'?",
+    ),
+    "the same feature": (
+        "window: count, same: ^IN_SHOP, by: card, over: 1d",
+        "unknown field 'IN_SHOP'",
+    ),
+    "the same record": (
+        "window: count, same: ^merchant, by: card, over: 1d",
+        "merchant is of type record",
+    ),
+    "the same time": (
+        "window: count, same: ^later, by: card, over: 1d",
+        "later is a time: use text or a whole number",
+    ),
+    "the same double": (
+        "window: count, same: ^x, by: card, over: 1d",
+        "x is a floating-point number, and same compares exactly: use text, a whole number",
+    ),
     # where
     "an unknown name in where": (
         "window: count, by: card, over: 1d, where: amount > 1 and ^chanel == 2",
@@ -456,6 +578,13 @@ def test_a_fingerprint_knows_all_that_changes_a_window(tmp_path: Path) -> None:
         of(f"{base}, include_current: false"),
         of(f"{base}, across: best_effort"),
         of(f"{base}, default: 1"),
+        of(f"{base}, same: channel"),
+        of(f"{base}, same: country"),
+        of(f"{base}, half_life: 1d"),
+        of(f"{base}, half_life: 2d"),
+        of(base.replace("sum", "median")),
+        of(base.replace("sum", "percentile, percent: 50")),
+        of(base.replace("sum", "percentile, percent: 51")),
         of(base, "allowed_lateness: 2h", "allowed_lateness: 1h"),
         of(base, "duplicates: 3d", "duplicates: 1d"),
         of(base, "cap: 100", "cap: 101"),

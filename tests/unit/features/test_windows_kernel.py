@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 
 from base.errors import ConfigurationError
-from features.windows import golden
+from features.compute.enrich import enrich
+from features.store.memory import MemoryStore
+from features.store.stored_values import StoredValues
+from features.windows import engine, golden
+from features.windows.kernel.loop import compute
+from tests.support import making
 from tests.support.interpreted import interpreted
+
+FEATURES = f"""{making.EVENTS}  partition_key: card
+entities: {{card: card}}
+features:
+  - {{name: F, window: fraud_share, by: card, over: 1d}}
+"""
 
 
 def test_the_golden_results_are_the_same_without_compilation(
@@ -26,3 +41,17 @@ def test_another_result_than_the_golden_one_refuses_the_start(
     monkeypatch.setattr(golden, "compute", kernel["loop"].compute)
     with pytest.raises(ConfigurationError, match="the compiled kernel windows computes wrong"):
         golden.prove_windows()
+
+
+def test_what_the_installation_compiles_serves_every_store(tmp_path: Path) -> None:
+    """For values in another form a worker would compile in its first micro-batch."""
+    golden.prove_windows()
+    made, store = making.feature_set(tmp_path, FEATURES), MemoryStore()
+    batch = making.events(made, 20)
+    store.append(enrich(made, batch, store).writes.appends)
+    enrich(made, batch, store)
+    loop: Any = compute
+    (signature,) = loop.signatures
+    answers = StoredValues(np.zeros(9, np.uint8), np.arange(6)[::2], np.ones(3, np.int64))
+    stored = engine._stored(answers, 1, "a history", np.zeros(3, np.int64))
+    assert loop.typeof_pyval(stored) == signature[1]

@@ -180,6 +180,13 @@ WORDS = {
     "window: count, by: card, over: 1d, where: x  >  1, include_current: false": (
         "count by card over 1d, where x > 1, without the event itself"
     ),
+    "window: percentile, percent: 99.9, of: cents, by: card, over: 1d": (
+        "percentile 99.9 of cents by card over 1d"
+    ),
+    "window: mode_share, of: channel, by: card, over: 1d": "mode share of channel by card over 1d",
+    "window: count, by: card, over: 30d, half_life: 36h, same: channel": (
+        "count by card over 30d, half-life 36h, same channel"
+    ),
     "window: last, of: shop, by: card, over: 1d, include_current: true": (
         "last of shop by card over 1d, with the event itself"
     ),

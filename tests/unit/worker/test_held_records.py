@@ -56,20 +56,26 @@ def range_of(partition: int, begin: int, end: int) -> list[Place]:
 NOTHING = records_at()
 
 
-def taken(held: HeldRecords, most: int) -> list[Place]:
-    return places_of(held.exchange(NOTHING, most))
+def exchanged(held: HeldRecords, records: Records, most: int, **times: int) -> list[Place]:
+    """Places of the next records; event times of the partitions are given as ``p0`` and so on."""
+    highest = {int(name[1:]): (time,) for name, time in times.items()}
+    return places_of(held.exchange(records, most, highest))
+
+
+def taken(held: HeldRecords, most: int, **times: int) -> list[Place]:
+    return exchanged(held, NOTHING, most, **times)
 
 
 def test_nothing_is_touched_while_nothing_waits() -> None:
     records = records_at(*range_of(0, 0, 4))
-    assert HeldRecords().exchange(records, 2) is records
+    assert HeldRecords().exchange(records, 2, {}) is records
 
 
 def test_what_waits_is_kept_and_the_rest_goes_on() -> None:
     held = HeldRecords()
     held.hold({0: 2}, records_at(*range_of(0, 0, 4), *range_of(1, 0, 2)))
     polled = records_at((0, 4), (1, 2), (0, 5), (2, 0))
-    assert places_of(held.exchange(polled, 10)) == [(1, 2), (2, 0)]
+    assert exchanged(held, polled, 10) == [(1, 2), (2, 0)]
     assert not held.has_ready
     assert taken(held, 10) == []
     held.release([0])
@@ -81,7 +87,7 @@ def test_what_waits_again_comes_before_what_is_kept() -> None:
     held = HeldRecords()
     held.hold({0: 0}, records_at(*range_of(0, 0, 6)))
     held.release([0])
-    first = held.exchange(NOTHING, 4)
+    first = held.exchange(NOTHING, 4, {})
     held.hold({0: 2}, first)
     held.release([0])
     assert taken(held, 10) == range_of(0, 2, 6)
@@ -92,8 +98,36 @@ def test_partitions_share_a_micro_batch_with_those_that_were_held() -> None:
     held.hold(dict.fromkeys(range(2), 0), records_at(*range_of(0, 0, 5), *range_of(1, 0, 5)))
     held.release([0])
     polled = records_at(*range_of(2, 0, 5))
-    assert places_of(held.exchange(polled, 4)) == [*range_of(0, 0, 2), *range_of(2, 0, 2)]
+    assert exchanged(held, polled, 4) == [*range_of(0, 0, 2), *range_of(2, 0, 2)]
     assert taken(held, 10) == [*range_of(0, 2, 5), *range_of(2, 2, 5)]
+
+
+def test_the_partition_with_the_earliest_event_time_goes_first() -> None:
+    held = HeldRecords()
+    polled = [*range_of(0, 0, 6), *range_of(1, 0, 6), *range_of(2, 0, 6)]
+    held.hold({0: 0, 1: 0, 2: 0}, records_at(*polled))
+    held.release([0, 1, 2])
+    # One without an event comes before all others.
+    assert taken(held, 3, p0=70, p1=50) == [(2, 0), (1, 0), (0, 0)]
+    assert taken(held, 3, p0=70, p1=50, p2=60) == [(1, 1), (2, 1), (0, 1)]
+
+
+def test_partitions_take_turns_again_some_batches_after_the_last_wait() -> None:
+    held = HeldRecords()
+    records = [*range_of(0, 0, 200), *range_of(1, 0, 200)]
+    held.hold({0: 0, 1: 0}, records_at(*records))
+    held.release([0, 1])
+    for number in range(held_records._CALM_BATCHES):
+        assert taken(held, 4, p0=2, p1=1) == [
+            *range_of(1, 2 * number, 2 * number + 2),
+            *range_of(0, 2 * number, 2 * number + 2),
+        ]
+    at = 2 * held_records._CALM_BATCHES
+    assert taken(held, 4, p0=2, p1=1) == range_of(1, at, at + 4)
+    assert taken(held, 4, p0=2, p1=3) == range_of(0, at, at + 4)
+    held.hold({1: at + 4}, NOTHING)
+    held.release([1])
+    assert taken(held, 2, p0=2, p1=1) == [(1, at + 4), (0, at + 4)]
 
 
 def test_one_record_at_a_time_is_of_each_partition_in_the_end() -> None:
@@ -115,12 +149,12 @@ def test_the_partitions_with_most_records_are_full_until_half_of_them_are_taken(
     size = held_records._memory(one)
     with mock.patch.object(held_records, "MOST_BYTES", 2 * size):
         held.hold({0: 0, 1: 0}, one.behind([other]))
-        held.exchange(NOTHING, 1)
+        held.exchange(NOTHING, 1, {})
         assert held.full == {0}
         held.release([0])
-        held.exchange(NOTHING, 20)
+        held.exchange(NOTHING, 20, {})
         assert held.full == {0}
-        held.exchange(NOTHING, 40)
+        held.exchange(NOTHING, 40, {})
         assert held.full == set()
     held.clear()
     assert (held.partitions, held.full) == (set(), set())

@@ -56,7 +56,7 @@ def assigned(
     """A poller that has its partitions and reads them from the checkpoint."""
     poller = poller_on(consumer, start_from)
     consumer.will_assign(*partitions)
-    assert poller.poll(100, 0.1) is None
+    assert poller.poll(100, 0.1, {}) is None
     poller.rewind()
     return poller
 
@@ -65,7 +65,7 @@ def assigned_at(consumer: FakeConsumer, clock: Clock, *partitions: int) -> Polle
     """As `assigned`, on a clock."""
     poller = poller_on(consumer, clock=clock)
     consumer.will_assign(*partitions)
-    assert poller.poll(100, 0.0) is None
+    assert poller.poll(100, 0.0, {}) is None
     poller.rewind()
     return poller
 
@@ -87,17 +87,17 @@ def positions(polled: Polled | None) -> list[tuple[int, int]]:
 
 def test_takes_the_first_record_and_what_else_is_there_up_to_the_bound() -> None:
     poller = assigned(FakeConsumer({0: 5}), 0)
-    assert positions(poller.poll(3, 0.1)) == [(0, 0), (0, 1), (0, 2)]
-    assert positions(poller.poll(1, 0.1)) == [(0, 3)]
-    assert positions(poller.poll(9, 0.1)) == [(0, 4)]
-    assert poller.poll(9, 0.1) is None
+    assert positions(poller.poll(3, 0.1, {})) == [(0, 0), (0, 1), (0, 2)]
+    assert positions(poller.poll(1, 0.1, {})) == [(0, 3)]
+    assert positions(poller.poll(9, 0.1, {})) == [(0, 4)]
+    assert poller.poll(9, 0.1, {}) is None
 
 
 def test_records_keep_what_the_messages_hold() -> None:
     consumer = FakeConsumer({3: 2})
     consumer.messages[3, 1] = FakeMessage((3, 1), None, None, [("h", b"\xff")], -1)
     poller = assigned(consumer, 3)
-    polled = poller.poll(2, 0.1)
+    polled = poller.poll(2, 0.1, {})
     assert polled is not None
     records = polled.records
     assert records.topic == "in"
@@ -109,7 +109,7 @@ def test_records_keep_what_the_messages_hold() -> None:
 def test_headers_are_none_when_no_record_has_any() -> None:
     consumer = FakeConsumer({0: 2})
     consumer.messages[0, 0] = FakeMessage((0, 0), extra=[])
-    polled = assigned(consumer, 0).poll(2, 0.1)
+    polled = assigned(consumer, 0).poll(2, 0.1, {})
     assert polled is not None
     assert polled.records.headers is None
 
@@ -118,7 +118,7 @@ def test_a_record_whose_headers_cannot_be_read_has_a_fault_and_its_neighbours_ha
     consumer = FakeConsumer({0: 3})
     consumer.messages[0, 0] = FakeMessage((0, 0), extra=[("h", b"1")])
     consumer.messages[0, 1] = FakeMessage((0, 1), unreadable=True)
-    polled = assigned(consumer, 0).poll(3, 0.1)
+    polled = assigned(consumer, 0).poll(3, 0.1, {})
     assert polled is not None
     records = polled.records
     assert records.headers == [[("h", b"1")], None, None]
@@ -133,11 +133,11 @@ def test_a_record_whose_headers_cannot_be_read_has_a_fault_and_its_neighbours_ha
 def test_the_membership_is_that_of_the_moment_after_the_records() -> None:
     consumer = FakeConsumer({0: 2, 1: 2})
     poller = assigned(consumer, 0)
-    polled = poller.poll(2, 0.1)
+    polled = poller.poll(2, 0.1, {})
     assert polled is not None
     assert (polled.group_metadata, polled.epoch) == ("generation 1", poller.epoch)
     consumer.will_assign(1)
-    poller.poll(1, 0.1)
+    poller.poll(1, 0.1, {})
     assert polled.group_metadata == "generation 1"
     assert polled.epoch < poller.epoch
 
@@ -148,12 +148,12 @@ def test_records_are_dropped_when_the_assignment_changed_while_they_were_polled(
     poller = assigned(consumer, 0)
     consumer.next.extend([lambda: None] * call)
     consumer.will_assign(1)
-    assert poller.poll(3, 0.1) is None
+    assert poller.poll(3, 0.1, {}) is None
     assert must_rewind(poller)
     poller.rewind()
     assert not must_rewind(poller)
     assert (
-        positions(poller.poll(9, 0.1))
+        positions(poller.poll(9, 0.1, {}))
         == [(0, i) for i in range(5)] + [(1, i) for i in range(5)][:4]
     )
 
@@ -163,14 +163,14 @@ def test_records_of_a_member_that_was_just_thrown_out_are_dropped() -> None:
     poller = assigned(consumer, 0)
     # The client knows before the callback tells: its metadata is that of no member.
     consumer.next.append(lambda: setattr(consumer, "generation", 0))
-    assert poller.poll(3, 0.1) is None
+    assert poller.poll(3, 0.1, {}) is None
     assert must_rewind(poller)
     consumer.will_lose(0)
-    poller.poll(3, 0.1)
+    poller.poll(3, 0.1, {})
     consumer.will_assign(0)
-    poller.poll(3, 0.1)
+    poller.poll(3, 0.1, {})
     poller.rewind()
-    assert len(positions(poller.poll(9, 0.1))) == 5
+    assert len(positions(poller.poll(9, 0.1, {}))) == 5
 
 
 def test_expelled_from_the_loss_of_partitions_to_the_next_assignment() -> None:
@@ -179,10 +179,10 @@ def test_expelled_from_the_loss_of_partitions_to_the_next_assignment() -> None:
     expelled = [poller.expelled]
     for happening in (consumer.will_revoke, consumer.will_assign, consumer.will_lose):
         happening(0)
-        poller.poll(1, 0.1)
+        poller.poll(1, 0.1, {})
         expelled.append(poller.expelled)
     consumer.will_assign()
-    poller.poll(1, 0.1)
+    poller.poll(1, 0.1, {})
     assert [*expelled, poller.expelled] == [False, False, False, True, False]
 
 
@@ -196,7 +196,7 @@ def test_before_partitions_move_the_caller_is_told_and_only_then_the_epoch_moves
     consumer.will_revoke(0)
     consumer.will_lose(1)
     for _ in range(3):
-        poller.poll(1, 0.1)
+        poller.poll(1, 0.1, {})
     assert seen == [(0, []), (1, [0, 1]), (2, [1])]
     assert poller.epoch == 3
     assert poller.partitions == []
@@ -206,14 +206,14 @@ def test_before_partitions_move_the_caller_is_told_and_only_then_the_epoch_moves
 def test_joined_from_the_first_assignment_even_an_empty_one() -> None:
     consumer = FakeConsumer({0: 1})
     poller = poller_on(consumer)
-    assert poller.poll(1, 0.1) is None
+    assert poller.poll(1, 0.1, {}) is None
     assert not has_joined(poller)
     consumer.will_assign()
-    poller.poll(1, 0.1)
+    poller.poll(1, 0.1, {})
     assert has_joined(poller)
     assert poller.partitions == []
     poller.rewind()
-    assert poller.poll(1, 0.1) is None
+    assert poller.poll(1, 0.1, {}) is None
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_without_a_checkpoint_reading_starts_where_the_setting_says(
     poller = assigned(consumer, 0, start_from=start_from)
     assert consumer.positions == {0: start}
     consumer.ends[0] = 9
-    assert positions(poller.poll(1, 0.1)) == [(0, start)]
+    assert positions(poller.poll(1, 0.1, {})) == [(0, start)]
 
 
 def test_latest_commits_the_ends_of_all_partitions_before_the_group_is_joined() -> None:
@@ -257,7 +257,7 @@ def test_a_partition_that_comes_while_the_worker_runs_starts_at_its_beginning(
     poller = assigned(consumer, 0, start_from=start_from)
     consumer.ends[1] = 4
     consumer.will_assign(1)
-    poller.poll(1, 0.1)
+    poller.poll(1, 0.1, {})
     poller.rewind()
     assert consumer.positions == {0: 2, 1: 0}
 
@@ -286,7 +286,10 @@ def test_without_a_checkpoint_error_ends_the_worker() -> None:
 @pytest.mark.parametrize("start_from", ["earliest", "latest", "error"])
 def test_a_checkpoint_wins_over_the_setting(start_from: StartFrom) -> None:
     consumer = FakeConsumer({0: 8}, committed={0: 6})
-    assert positions(assigned(consumer, 0, start_from=start_from).poll(9, 0.1)) == [(0, 6), (0, 7)]
+    assert positions(assigned(consumer, 0, start_from=start_from).poll(9, 0.1, {})) == [
+        (0, 6),
+        (0, 7),
+    ]
     assert consumer.commits == []
 
 
@@ -318,7 +321,7 @@ def test_poll_asks_the_brokers_nothing_while_partitions_move() -> None:
     consumer.fail("committed", kafka_error(KafkaError._TIMED_OUT))
     consumer.fail("get_watermark_offsets", kafka_error(KafkaError._TIMED_OUT))
     consumer.will_assign(0)
-    assert poller.poll(1, 0.1) is None
+    assert poller.poll(1, 0.1, {}) is None
     assert must_rewind(poller)
     for _ in range(2):
         with pytest.raises(KafkaException):
@@ -330,7 +333,7 @@ def test_poll_asks_the_brokers_nothing_while_partitions_move() -> None:
 def test_rewind_goes_back_to_the_checkpoint_of_each_partition_or_to_its_start() -> None:
     consumer = FakeConsumer({0: 8, 1: 8}, lows={1: 2})
     poller = assigned(consumer, 0, 1)
-    poller.poll(100, 0.1)
+    poller.poll(100, 0.1, {})
     consumer.checkpoints[0] = 5
     epoch = poller.epoch
     poller.rewind()
@@ -341,7 +344,7 @@ def test_rewind_goes_back_to_the_checkpoint_of_each_partition_or_to_its_start() 
 def test_rewind_says_when_the_brokers_do_not_answer_and_can_be_repeated() -> None:
     consumer = FakeConsumer({0: 8})
     poller = assigned(consumer, 0)
-    poller.poll(100, 0.1)
+    poller.poll(100, 0.1, {})
     poller.rewind_needed = True
     consumer.fail("committed", kafka_error(KafkaError._TRANSPORT))
     with pytest.raises(KafkaException, match="_TRANSPORT"):
@@ -354,7 +357,7 @@ def test_rewind_says_when_the_brokers_do_not_answer_and_can_be_repeated() -> Non
 def test_rewind_is_still_due_when_the_group_went_on_without_this_member() -> None:
     consumer = FakeConsumer({0: 8})
     poller = assigned(consumer, 0)
-    polled = poller.poll(100, 0.1)
+    polled = poller.poll(100, 0.1, {})
     consumer.fail("committed", kafka_error(KafkaError.UNKNOWN_MEMBER_ID))
     poller.rewind()
     assert must_rewind(poller)
@@ -366,9 +369,9 @@ def test_an_error_between_records_is_no_record() -> None:
     consumer = FakeConsumer({0: 1})
     poller = assigned(consumer, 0)
     consumer.errors.append(KafkaError(KafkaError._TRANSPORT))
-    assert positions(poller.poll(9, 0.1)) == [(0, 0)]
+    assert positions(poller.poll(9, 0.1, {})) == [(0, 0)]
     consumer.errors.append(KafkaError(KafkaError._TRANSPORT))
-    assert poller.poll(9, 0.1) is None
+    assert poller.poll(9, 0.1, {}) is None
     assert not must_rewind(poller)
 
 
@@ -386,7 +389,7 @@ def test_an_error_that_no_waiting_heals_ends_the_worker(error: KafkaError) -> No
     poller = assigned(consumer, 0)
     consumer.errors.append(error)
     with pytest.raises(DeliveryFatalError, match="topic in cannot be read"):
-        poller.poll(9, 0.1)
+        poller.poll(9, 0.1, {})
 
 
 def test_serving_while_paused_reads_nothing_and_notices_what_moves() -> None:
@@ -401,7 +404,7 @@ def test_serving_while_paused_reads_nothing_and_notices_what_moves() -> None:
     assert must_rewind(poller)
     poller.resume()
     poller.rewind()
-    assert len(positions(poller.poll(100, 0.1))) == 10
+    assert len(positions(poller.poll(100, 0.1, {}))) == 10
 
 
 def test_a_pause_does_not_outlive_the_loss_of_its_partitions() -> None:
@@ -412,19 +415,19 @@ def test_a_pause_does_not_outlive_the_loss_of_its_partitions() -> None:
     poller.serve()
     poller.resume()
     consumer.will_assign(0, 1)
-    assert poller.poll(100, 0.1) is None
+    assert poller.poll(100, 0.1, {}) is None
     poller.rewind()
-    assert len(positions(poller.poll(100, 0.1))) == 10
+    assert len(positions(poller.poll(100, 0.1, {}))) == 10
 
 
 def test_a_partition_is_assigned_to_the_client_with_the_offset_where_reading_begins() -> None:
     consumer = FakeConsumer({0: 9, 1: 9}, committed={0: 4})
     poller = poller_on(consumer)
     consumer.will_assign(0, 1)
-    assert poller.poll(100, 0.1) is None
+    assert poller.poll(100, 0.1, {}) is None
     assert consumer.positions == {}
     consumer.will_revoke(1)
-    assert poller.poll(100, 0.1) is None
+    assert poller.poll(100, 0.1, {}) is None
     poller.rewind()
     assert consumer.positions == {0: 4}
 
@@ -437,14 +440,14 @@ def test_a_partition_that_gives_neither_a_record_nor_its_end_is_told_after_a_whi
     def poll_for(seconds: int) -> None:
         for _ in range(seconds):
             clock.sleep(1)
-            poller.poll(9, 0.0)
+            poller.poll(9, 0.0, {})
 
     # The client stops to fetch it, without the worker's doing.
     consumer.paused.add(1)
-    assert positions(poller.poll(2, 0.0)) == [(0, 0), (0, 1)]
+    assert positions(poller.poll(2, 0.0, {})) == [(0, 0), (0, 1)]
     clock.sleep(4)
     # More was there than was read: the other one may have had to wait for its turn.
-    assert positions(poller.poll(1, 0.0)) == [(0, 2)]
+    assert positions(poller.poll(1, 0.0, {})) == [(0, 2)]
     poll_for(9)
     assert poller.stalled(10.0) == []
     poll_for(2)
@@ -462,18 +465,18 @@ def test_silence_does_not_count_while_nobody_polls_or_the_brokers_are_away() -> 
     consumer = FakeConsumer({0: 3}, clock=clock)
     poller = assigned_at(consumer, clock, 0)
     consumer.paused.add(0)
-    poller.poll(9, 0.0)
+    poller.poll(9, 0.0, {})
     clock.sleep(60)
     assert poller.stalled(10.0) == []
-    poller.poll(9, 0.0)
+    poller.poll(9, 0.0, {})
     assert poller.stalled(10.0) == []
     for _ in range(9):
         clock.sleep(1)
-        poller.poll(9, 0.0)
+        poller.poll(9, 0.0, {})
     poller.restart_stall_timer()
     for _ in range(9):
         clock.sleep(1)
-        poller.poll(9, 0.0)
+        poller.poll(9, 0.0, {})
     assert poller.stalled(10.0) == []
 
 
@@ -482,7 +485,7 @@ def test_a_partition_that_the_client_has_given_up_ends_the_worker() -> None:
     consumer = FakeConsumer({0: 3, 1: 3})
     poller = assigned(consumer, 0)
     consumer.will_assign(1)
-    assert poller.poll(9, 0.1) is None
+    assert poller.poll(9, 0.1, {}) is None
     consumer.fail("seek", kafka_error(KafkaError._STATE))
     with pytest.raises(
         DeliveryFatalError, match="no longer reads partition 0 of in; restart the worker"
@@ -490,7 +493,7 @@ def test_a_partition_that_the_client_has_given_up_ends_the_worker() -> None:
         poller.rewind()
     # What the client has been given is given back.
     consumer.will_revoke(1)
-    poller.poll(9, 0.1)
+    poller.poll(9, 0.1, {})
     assert consumer.positions.keys() == {0}
 
 
@@ -500,14 +503,14 @@ def test_a_record_that_slipped_past_a_pause_is_read_again() -> None:
     poller.serve()
     assert must_rewind(poller)
     poller.rewind()
-    assert len(positions(poller.poll(100, 0.1))) == 5
+    assert len(positions(poller.poll(100, 0.1, {}))) == 5
 
 
 def test_lag_is_the_way_from_the_next_record_to_the_end() -> None:
     consumer = FakeConsumer({0: 8, 1: 20}, committed={1: 20}, lows={0: 2})
     poller = assigned(consumer, 0, 1)
     assert poller.lag() == {0: 6, 1: 0}
-    poller.poll(5, 0.1)
+    poller.poll(5, 0.1, {})
     assert poller.lag() == {0: 1, 1: 0}
 
 
@@ -523,7 +526,7 @@ def test_records_that_come_with_the_metadata_of_one_who_never_joined_are_dropped
     consumer = FakeConsumer({0: 5})
     poller = assigned(consumer, 0)
     consumer.generation = 0
-    assert poller.poll(9, 0.1) is None
+    assert poller.poll(9, 0.1, {}) is None
     assert must_rewind(poller)
 
 
@@ -551,7 +554,7 @@ def test_histories_that_another_group_filled_reach_back_as_far_as_its_checkpoint
     inherited = {p: Committed(3, told) for p, told in enumerate(other)}
     poller = poller_on(consumer, inherited=inherited)
     consumer.will_assign(0, 1, 2)
-    poller.poll(1, 0.1)
+    poller.poll(1, 0.1, {})
     poller.rewind()
     assert poller.log_state.lowest == {0: {CARD: 20, SHOP: 9}, 1: {CARD: 60}}
     # Past the other's checkpoint, this group has compacted what both had filled.
@@ -568,7 +571,7 @@ def test_a_rewind_brings_the_state_that_the_checkpoints_tell() -> None:
     assert poller.log_state.highest == {0: (70,), 1: (80,)}
     consumer.offset_metadata[0] = metadata(90)
     consumer.will_lose(1)
-    poller.poll(1, 0.1)
+    poller.poll(1, 0.1, {})
     poller.rewind()
     assert poller.log_state.highest == {0: (90,)}
 
@@ -589,7 +592,7 @@ def test_a_checkpoint_that_tells_no_event_time_is_worth_one_warning(needed: bool
     consumer.offset_metadata = {0: metadata(70)}
     poller = poller_on(consumer, needs_log_state=needed)
     consumer.will_assign(0, 1, 2)
-    poller.poll(1, 0.1)
+    poller.poll(1, 0.1, {})
     with capture_logs() as logs:
         poller.rewind()
         poller.rewind()
@@ -632,7 +635,7 @@ def test_an_accepted_topic_is_read_from_its_beginning_which_is_committed(
     consumer.offset_metadata = {0: of_topic("id-0"), 1: of_topic("id-1")}
     poller = poller_on(consumer, start_from, accept_topic="id-1")
     consumer.will_assign(0, 1)
-    poller.poll(1, 0.1)
+    poller.poll(1, 0.1, {})
     poller.rewind()
     assert consumer.positions == {0: 1, 1: 5}
     assert consumer.commits == [{0: 1}]
@@ -648,7 +651,7 @@ def test_a_checkpoint_without_a_topic_id_is_taken_for_the_topic_that_is_there_an
         poller = assigned(consumer, 0)
     (told,) = [line for line in logs if line["event"] == "checkpoint_without_topic_id"]
     assert (told["partitions"], "id-1" in told["meaning"]) == ([0], True)
-    assert positions(poller.poll(1, 0.1)) == [(0, 3)]
+    assert positions(poller.poll(1, 0.1, {})) == [(0, 3)]
 
 
 def test_a_checkpoint_of_another_topic_that_appears_later_ends_the_worker() -> None:
@@ -665,14 +668,14 @@ def test_a_topic_that_was_created_again_ends_the_worker_at_the_next_assignment()
     poller = poller_on(consumer, brokers=brokers, clock=clock)
     brokers.ids["in"] = "id-9"
     consumer.will_assign(0)
-    poller.poll(1, 0.1)
+    poller.poll(1, 0.1, {})
     with pytest.raises(
         TopicReplacedError, match=r"its id was id-1 and is now id-9; set kafka\.accept_"
     ):
         poller.rewind()
     assert consumer.starts == []
     with pytest.raises(TopicReplacedError):
-        poller.poll(1, 0.1)
+        poller.poll(1, 0.1, {})
 
 
 def test_poll_seeks_nothing_while_the_topic_is_deleted() -> None:
@@ -717,12 +720,12 @@ def test_an_end_behind_the_last_record_is_committed_with_the_records() -> None:
     consumer = FakeConsumer({0: 3})
     consumer.controls[0] = 2
     poller = assigned(consumer, 0)
-    assert offsets(poller.poll(2, 0.1)) == {0: 2}
-    polled = poller.poll(9, 0.1)
+    assert offsets(poller.poll(2, 0.1, {})) == {0: 2}
+    polled = poller.poll(9, 0.1, {})
     assert positions(polled) == [(0, 2)]
     assert offsets(polled) == {0: 5}
     assert poller.lag() == {0: 0}
-    assert poller.poll(9, 0.1) is None
+    assert poller.poll(9, 0.1, {}) is None
 
 
 def test_an_end_without_records_is_committed_at_most_every_five_seconds() -> None:
@@ -730,17 +733,17 @@ def test_an_end_without_records_is_committed_at_most_every_five_seconds() -> Non
     consumer = FakeConsumer({0: 1, 1: 0}, committed={0: 1}, clock=clock)
     consumer.controls |= {0: 1, 1: 1}
     poller = assigned_at(consumer, clock, 0, 1)
-    polled = poller.poll(9, 0.0)
+    polled = poller.poll(9, 0.0, {})
     assert positions(polled) == []
     assert offsets(polled) == {0: 2, 1: 1}
     consumer.controls[0] = 4
     consumer._ends_told.clear()
-    assert poller.poll(9, 0.0) is None
+    assert poller.poll(9, 0.0, {}) is None
     clock.sleep(4.9)
-    assert poller.poll(9, 0.0) is None
+    assert poller.poll(9, 0.0, {}) is None
     clock.sleep(0.2)
-    assert offsets(poller.poll(9, 0.0)) == {0: 5}
-    assert poller.poll(9, 0.0) is None
+    assert offsets(poller.poll(9, 0.0, {})) == {0: 5}
+    assert poller.poll(9, 0.0, {}) is None
 
 
 def test_an_end_is_forgotten_when_partitions_move_or_reading_goes_back() -> None:
@@ -748,13 +751,13 @@ def test_an_end_is_forgotten_when_partitions_move_or_reading_goes_back() -> None
     consumer.controls[0] = 1
     poller = assigned(consumer, 0)
     consumer.will_revoke(0)
-    assert poller.poll(9, 0.0) is None
+    assert poller.poll(9, 0.0, {}) is None
     poller.rewind()
-    assert poller.poll(9, 0.0) is None
+    assert poller.poll(9, 0.0, {}) is None
     consumer.will_assign(0)
-    assert poller.poll(9, 0.0) is None
+    assert poller.poll(9, 0.0, {}) is None
     poller.rewind()
-    assert offsets(poller.poll(9, 0.0)) == {0: 2}
+    assert offsets(poller.poll(9, 0.0, {})) == {0: 2}
 
 
 def test_an_end_that_was_not_committed_comes_again_after_the_rewind() -> None:
@@ -762,10 +765,10 @@ def test_an_end_that_was_not_committed_comes_again_after_the_rewind() -> None:
     consumer = FakeConsumer({0: 1}, committed={0: 1}, clock=clock)
     consumer.controls[0] = 1
     poller = assigned_at(consumer, clock, 0)
-    assert offsets(poller.poll(9, 0.0)) == {0: 2}
+    assert offsets(poller.poll(9, 0.0, {})) == {0: 2}
     poller.rewind()
     clock.sleep(6.0)
-    assert offsets(poller.poll(9, 0.0)) == {0: 2}
+    assert offsets(poller.poll(9, 0.0, {})) == {0: 2}
 
 
 def test_poll_commits_no_end_of_a_member_that_left_the_group() -> None:
@@ -773,7 +776,7 @@ def test_poll_commits_no_end_of_a_member_that_left_the_group() -> None:
     consumer.controls[0] = 1
     poller = assigned(consumer, 0)
     consumer.next.append(lambda: setattr(consumer, "generation", 0))
-    assert poller.poll(9, 0.0) is None
+    assert poller.poll(9, 0.0, {}) is None
 
 
 def test_an_end_while_paused_is_no_reason_to_rewind() -> None:
@@ -782,7 +785,7 @@ def test_an_end_while_paused_is_no_reason_to_rewind() -> None:
     consumer.controls[0] = 1
     poller.serve()
     assert not must_rewind(poller)
-    assert offsets(poller.poll(9, 0.0)) == {0: 2}
+    assert offsets(poller.poll(9, 0.0, {})) == {0: 2}
 
 
 def test_a_lag_that_waits_for_an_open_transaction_is_told_after_a_while() -> None:
@@ -790,7 +793,7 @@ def test_a_lag_that_waits_for_an_open_transaction_is_told_after_a_while() -> Non
     consumer = FakeConsumer({0: 3, 1: 3}, clock=clock)
     consumer.controls |= {0: 0, 1: 0}
     poller = assigned_at(consumer, clock, 0, 1)
-    poller.poll(9, 0.0)
+    poller.poll(9, 0.0, {})
     # The high watermark goes on, the end for readers of committed records does not.
     consumer.high = {0: 10}
     assert poller.lag() == {0: 7, 1: 0}
@@ -800,7 +803,7 @@ def test_a_lag_that_waits_for_an_open_transaction_is_told_after_a_while() -> Non
     clock.sleep(2.0)
     assert poller.held_up(poller.lag()) == {0: 3}
     consumer.ends[0] = 4
-    poller.poll(9, 0.0)
+    poller.poll(9, 0.0, {})
     assert poller.held_up(poller.lag()) == {}
 
 
@@ -812,7 +815,7 @@ def test_an_offset_out_of_range_is_looked_into_by_the_rewind() -> None:
     poller = assigned(consumer, 0)
     consumer.lows[0] = 5
     consumer.errors.append(KafkaError(KafkaError._AUTO_OFFSET_RESET))
-    assert poller.poll(1, 0.1) is None
+    assert poller.poll(1, 0.1, {}) is None
     assert must_rewind(poller)
     with pytest.raises(DeliveryFatalError, match="retention deleted 3 unread records"):
         poller.rewind()
@@ -832,11 +835,11 @@ def test_a_group_with_eager_members_is_told_once_until_it_is_joined() -> None:
     with capture_logs() as logs:
         for _ in range(3):
             consumer.errors.append(KafkaError(KafkaError.INCONSISTENT_GROUP_PROTOCOL))
-            assert poller.poll(1, 0.1) is None
+            assert poller.poll(1, 0.1, {}) is None
     assert [line["event"] for line in logs] == ["unable_to_join"]
     assert "use another kafka.group" in poller.unable_to_join
     consumer.will_assign(0)
-    poller.poll(1, 0.1)
+    poller.poll(1, 0.1, {})
     assert not poller.unable_to_join
 
 
@@ -845,6 +848,6 @@ def test_poll_logs_no_reading_without_partitions() -> None:
     poller = poller_on(consumer)
     consumer.will_assign()
     with capture_logs() as logs:
-        poller.poll(1, 0.1)
+        poller.poll(1, 0.1, {})
         poller.rewind()
     assert [line["event"] for line in logs] == ["assigned"]

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from base.errors import ConfigurationError
 from tools.cli import commands as command_line
 from tools.manual.configuration import configuration
-from worker.app import open_store
 from worker.kafka import client_options
+from worker.pipeline import open_store
 from worker.process.exits import ExitCode
 from worker.process.logs import configure_logs
 from worker.settings import WorkerSettings, load_settings, read_secret

@@ -99,27 +99,41 @@ def fill(
     repeated, and an interrupted one changes nothing. The last line on stdout is
     JSON.
     """
-    from features.tables import EventTableReader, SortedEvents
-
     started = time.perf_counter()
     if from_topic == bool(events) or (more_events and not events):
         raise _configuration_error("--events: give event files, or --from-topic without any")
-    if from_topic:
-        if until or record_time or sort:
-            raise _configuration_error(
-                "--from-topic: leave out --until, --record-time and --sort, which are about files"
-            )
-        _from_topic(pipeline, labels, started)
-        return
-    begin = None if until is None else _time(until)
+    if not from_topic:
+        files = [*(events or []), *(more_events or [])]
+        begin = None if until is None else _time(until)
+        summary = _from_files(pipeline, files, begin, labels, record_time, sort=sort)
+    elif until or record_time or sort:
+        raise _configuration_error(
+            "--from-topic: leave out --until, --record-time and --sort, which are about files"
+        )
+    else:
+        summary = _from_topic(pipeline, labels)
+    summary["seconds"] = round(time.perf_counter() - started, 3)
+    print(json.dumps(summary))
+
+
+def _from_files(
+    pipeline: Path,
+    files: list[Path],
+    begin: int | None,
+    labels: Path | None,
+    record_time: str | None,
+    *,
+    sort: bool,
+) -> dict[str, Any]:
+    """Fill from event files, and return the summary."""
+    from features.tables import EventTableReader, SortedEvents
+
     with stored_features(pipeline) as stored:
         _require_windows(stored, pipeline)
         stored.store.require_no_eviction()
         topic = _describe(stored)
         begin = _first_event(stored) if begin is None else begin
-        reader = EventTableReader(
-            stored.feature_set, [*(events or []), *(more_events or [])], record_time=record_time
-        )
+        reader = EventTableReader(stored.feature_set, files, record_time=record_time)
         if labels is not None:
             read_labels(stored, labels)
         source = SortedEvents(reader) if sort else reader
@@ -127,20 +141,18 @@ def fill(
     tell_refused("events", read.refused, read.examples)
     tell_times(stored.feature_set, read.times, record_time, SORT_THEM)
     _tell_end(filling, begin)
-    summary: dict[str, Any] = {
+    return {
         "rows": read.rows,
         "filled": filling.filled,
         "skipped": filling.skipped,
         "refused": read.refused,
         "until": None if begin is None else utc(begin).isoformat(),
         "reaches_back_to": None if reached is None else utc(reached).isoformat(),
-        "seconds": round(time.perf_counter() - started, 3),
     }
-    print(json.dumps(summary))
 
 
-def _from_topic(pipeline: Path, labels: Path | None, started: float) -> None:
-    """Fill from the input topic, and print the result."""
+def _from_topic(pipeline: Path, labels: Path | None) -> dict[str, Any]:
+    """Fill from the input topic, and return the summary."""
     from tools.progress import progress
     from tools.topic_fill import fill_from_topic
     from tools.topics.topic_log import brokers_answer
@@ -159,13 +171,11 @@ def _from_topic(pipeline: Path, labels: Path | None, started: float) -> None:
             brokers_answer(settings.kafka, lines),
         ):
             filled = fill_from_topic(settings, feature_set, store, topic, advance)
-    summary: dict[str, Any] = {
+    return {
         "partitions": topic.partitions,
         "filled": filled.events,
         "offsets": {str(p): offset for p, offset in sorted(filled.state.offsets.items())},
-        "seconds": round(time.perf_counter() - started, 3),
     }
-    print(json.dumps(summary))
 
 
 def _configuration_error(message: str) -> Exception:

@@ -40,7 +40,7 @@ def stored_features(pipeline: Path) -> Iterator[StoredFeatures]:
     """
     from base.errors import ConfigurationError
     from features.definition import load_feature_set
-    from worker.app import open_store
+    from worker.pipeline import open_store
     from worker.settings import load_settings
 
     settings = load_settings(pipeline)

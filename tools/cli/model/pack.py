@@ -69,6 +69,14 @@ def pack(
             show_default="as the file says",
         ),
     ] = None,
+    fraud_class: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|NUMBER",
+            help="Class that is fraud, of a multi-class model: its name if the file names the classes, else its number from 0.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -110,10 +118,10 @@ def pack(
 ) -> None:
     """Pack a model that was trained elsewhere into a bundle, and verify it.
 
-    Accepts models of XGBoost with one output per row, also those saved by
-    XGBClassifier, and models of other libraries in ONNX with one input of float32.
-    The golden vectors are drawn near the thresholds of XGBoost's trees, or from the
-    rows of --sample.
+    Accepts models of XGBoost and, in ONNX, of other libraries. Of XGBoost every model of
+    trees that makes a probability, also those saved by XGBClassifier: with categorical
+    splits, DART, random forests, and of several classes. The golden vectors are drawn
+    near the thresholds of XGBoost's trees, or from the rows of --sample.
     """
     from models.bundle.pack import pack_model
     from models.bundle.pack_onnx import pack_onnx
@@ -129,13 +137,15 @@ def pack(
         "seed": seed,
     }
     if _is_onnx(model):
-        _refuse_given({"--all-rounds": all_rounds or None, "--missing": missing}, "XGBoost")
+        of_xgboost = {"--missing": missing, "--fraud-class": fraud_class}
+        _refuse_given({**of_xgboost, "--all-rounds": all_rounds or None}, "XGBoost")
         kind, rows = _kind(model, probability), _sample(sample, names, expected)
         packed = pack_onnx(model, out, kind=kind, output=output, sample=rows, **common)
     else:
         of_onnx = {"--output": output, "--sample": sample, "--expected": expected}
         _refuse_given({**of_onnx, "--probability/--margin": probability}, "ONNX")
         common |= {"all_rounds": all_rounds, "missing": _number(missing)}
+        common["fraud_class"] = fraud_class
         packed = pack_model(model, out, **common)
     if as_json:
         print(json.dumps(_as_json(packed, out)))
@@ -284,6 +294,7 @@ def _as_json(packed: Packed, out: Path) -> dict[str, object]:
         "format": manifest.format,
         "objective": manifest.objective,
         "trees": manifest.trees,
+        "fraud_class": manifest.fraud_class,
         "output": None if manifest.output is None else manifest.output.model_dump(),
         "features": [feature.model_dump() for feature in verified.features],
         "golden": manifest.golden,
@@ -299,6 +310,8 @@ def _lines(packed: Packed, out: Path, *, defined: bool) -> list[str]:
         f"{out}: {verified.name} {verified.version}, {manifest.kind}, {len(verified.features)} "
         f"features, {manifest.golden} golden vectors; verified"
     )
+    if manifest.fraud_class is not None:
+        made += f"; scores are the probability of class {manifest.fraud_class}"
     if manifest.missing != "NaN":
         made += f"; {manifest.missing:.9g} counts as missing, like NaN"
     lines = [made, *(f"note: {note}" for note in packed.notes)]

@@ -77,6 +77,13 @@ def _show_bundle(path: Path, manifest: Manifest, *, as_json: bool) -> None:
         "model": f"{manifest.name} {manifest.version}",
         "kind": manifest.kind,
         "features": ", ".join(feature.name for feature in manifest.features),
+    }
+    if manifest.fraud_class is not None:
+        lines["fraud class"] = str(manifest.fraud_class)
+    categorical = [feature.name for feature in manifest.features if feature.categories]
+    if categorical:
+        lines["split by category"] = ", ".join(categorical)
+    lines |= {
         "missing": "NaN" if manifest.missing == "NaN" else f"NaN and {manifest.missing:.9g}",
         "calibration": _calibration(manifest.calibration),
         "golden vectors": str(manifest.golden),
