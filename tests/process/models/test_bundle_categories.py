@@ -122,7 +122,7 @@ def test_sets_that_do_not_hold_are_refused_before_xgboost_reads_them(
     folder: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Tree], None], said: str
 ) -> None:
     edit_model(folder, lambda model: change(trees_in(model)[1]))
-    monkeypatch.setattr("models.bundle.load.open_model", None)
+    monkeypatch.setattr("models.bundle.xgboost_model.open_model", None)
     with pytest.raises(BundleRefusedError, match=said):
         load_bundle(folder)
 
