@@ -171,6 +171,11 @@ def check_outputs(model: OnnxModel, matrix: Floats32, where: str) -> None:
             f"{' of two classes' if both else ''}; if it is the log-odds, give --margin; else name "
             "the output of the probabilities with --output"
         )
+    if model.output.kind == "margin" and is_probability:
+        raise BundleRefusedError(
+            f"{named} has values from {low:.4g} to {high:.4g}, all between 0 and 1, so it is a "
+            "probability and no log-odds; give --probability"
+        )
     if model.output.kind == "margin" and both:
         raise BundleRefusedError(
             f"{named} has two values for each event, and a margin is one; give --probability if they "

@@ -208,7 +208,7 @@ def test_an_output_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_two_columns_of_margins_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleRefusedError, match="two values for each event, and a margin is one"):
-        reduced(two_classes(network(4)), tmp_path, kind="margin")
+        reduced(identity(2), tmp_path, kind="margin")
 
 
 @pytest.mark.parametrize("shape", ["[N, 1]", "[N, 2]", "[N]"])
