@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.calibration import logistic
+from models.calibration import log_odds, logistic
 
 FLOATS = st.floats(-100, 100, width=32)
 
@@ -82,3 +82,23 @@ def test_extremes_stay_within_bounds() -> None:
 
 def test_calibration_of_no_margins_is_empty() -> None:
     assert logistic(np.empty(0, dtype=np.float32)).shape == (0,)
+
+
+def test_log_odds_are_the_inverse_of_the_logistic() -> None:
+    margins = np.linspace(-60, 15, 2_001, dtype=np.float32)
+    probabilities = logistic(margins)
+    np.testing.assert_allclose(log_odds(probabilities), margins, rtol=1e-6, atol=1e-6)
+    p = np.array([0.1, 0.5, 0.999, 1e-30])
+    np.testing.assert_allclose(log_odds(p), np.log(p / (1 - p)), rtol=1e-7)
+
+
+def test_log_odds_are_finite_and_rise_up_to_the_ends_of_float32() -> None:
+    ends = np.array([-1.0, 0.0, 2**-149, 2**-126, 0.5, 1 - 2**-24, 1.0, 2.0], np.float32)
+    found = log_odds(ends)
+    assert found.dtype == np.float32
+    assert (found[0], found[-1]) == (
+        pytest.approx(-87.3365, abs=1e-3),
+        pytest.approx(16.6355, abs=1e-3),
+    )
+    assert (np.diff(found) >= 0).all()
+    assert np.isnan(log_odds(np.array([np.nan])))
