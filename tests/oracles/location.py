@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.bundle import Bundle, Location, load_bundle, write_bundle
+from models.bundle import Bundle, load_bundle, write_bundle
 from models.bundle.draw_golden import draw_vectors
 from models.bundle.manifest import Knots
 from models.bundle.model_file import ModelDocument
+from models.location import FolderLocation
 from models.training.fit import fit
 from tests.support.bundles import edit_manifest
 
@@ -65,7 +66,7 @@ def main() -> None:
     parser.add_argument("trained", type=Path, metavar="TRAINED")
     parser.add_argument("location", type=Path, metavar="LOCATION")
     arguments = parser.parse_args()
-    location = Location(arguments.location)
+    location = FolderLocation(arguments.location)
     _make(load_bundle(arguments.trained / "model"), location.folder)
     location.promote(_GOOD[0])
     _say(json.dumps({"good": _GOOD, "broken": _BROKEN}))
