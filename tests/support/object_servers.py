@@ -1,16 +1,44 @@
-"""Object stores as child processes: moto, with the protocol of Amazon S3."""
+"""Locations of bundles on servers: object stores and MLflow as child processes."""
 
 from __future__ import annotations
 
+import itertools
+import os
+import shutil
 import sys
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import boto3
+import pytest
 
 from tools.embedded.process import LOOPBACK, Server, accepts_connections
 
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / ".tools"
+KINDS = ("folder", "s3", "gcs", "azure", "mlflow")
 BUCKET = "fraud-models"
 KEY, SECRET = "test-key", "test-secret"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An empty location.
+
+    Attributes:
+        kind: One of KINDS.
+        where: What `open_location` takes.
+        put: Writes a file below it; None where files are not written one by one.
+        environment: Variables with which a client reaches it.
+    """
+
+    kind: str
+    where: Path | str
+    put: Callable[[str, bytes], None] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class S3(Server):
@@ -49,3 +77,80 @@ class S3(Server):
         )
         client.create_bucket(Bucket=name)
         return f"s3://{name}"
+
+
+class Mlflow(Server):
+    """MLflow's own tracking server and registry, with artifacts in its folder."""
+
+    name = "MLflow"
+    program = ROOT / ".venv-mlflow" / "bin" / "mlflow"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Variables with which a client reaches the server."""
+        return {"MLFLOW_TRACKING_URI": f"http://{LOOPBACK}:{self.port}"}
+
+    def prepare(self) -> list[str]:
+        store = f"sqlite:///{self.folder / 'mlflow.db'}"
+        return [
+            *(str(self.program), "server", "--host", LOOPBACK, "--port", str(self.port)),
+            *("--backend-store-uri", store, "--workers", "1"),
+            *("--artifacts-destination", str(self.folder / "artifacts")),
+        ]
+
+    def answers(self) -> bool:
+        return accepts_connections(self.port)
+
+
+@contextmanager
+def open_place(kind: str, folder: Path) -> Iterator[Callable[[], Place]]:
+    """Start the server of a kind of location; yield what makes an empty location on it.
+
+    Skips the test where the server is not installed; with CI=true nothing skips.
+    """
+    numbers = itertools.count()
+    if kind == "folder":
+
+        def make_folder() -> Place:
+            made = folder / f"models-{next(numbers)}"
+            made.mkdir()
+
+            def put(name: str, content: bytes) -> None:
+                (made / name).parent.mkdir(exist_ok=True)
+                (made / name).write_bytes(content)
+
+            return Place(kind, made, put)
+
+        yield make_folder
+    elif kind == "s3":
+        with S3(folder) as server:
+            url = server.make_bucket()
+            yield lambda: _below(kind, f"{url}/models-{next(numbers)}", server.environment)
+    elif kind == "mlflow":
+        require_tool(Mlflow.program)
+        with Mlflow(folder) as server:
+            yield lambda: Place(
+                kind, f"mlflow:models-{next(numbers)}", None, server.environment
+            )
+    else:
+        pytest.skip("not yet")
+
+
+def _below(kind: str, url: str, environment: Mapping[str, str]) -> Place:
+    from base.object_store import Objects  # noqa: PLC0415  system tests import nothing of it
+
+    def put(name: str, content: bytes) -> None:
+        objects = Objects(url)
+        objects.delete(name)
+        objects.write(name, content, None)
+
+    return Place(kind, url, put, environment)
+
+
+def require_tool(program: Path) -> None:
+    """Skip the test if a server is not installed. In CI each must be."""
+    if not program.exists():
+        reason = f"{program.relative_to(ROOT)} is not installed; run make tools"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
