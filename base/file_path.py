@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 
 from base.errors import ConfigurationError
 from base.object_store import BUCKETS, Objects, is_url
@@ -37,7 +35,7 @@ class FilePath(Protocol):
 
     def is_file(self) -> bool: ...
 
-    def open(self, mode: Literal["rb"]) -> BinaryIO: ...
+    def open(self, mode: Literal["rb"]) -> io.BufferedReader: ...
 
 
 @dataclass(frozen=True)
@@ -78,12 +76,12 @@ class ObjectPath:
             return False
         return True
 
-    def open(self, mode: Literal["rb"]) -> BinaryIO:
+    def open(self, mode: Literal["rb"]) -> io.BufferedReader:
         """Open to read, with seeks; parts are transferred as they are read."""
         if mode != "rb":
             raise ValueError(f"{self.url}: {mode}")
         reader = _Reader(self._objects, self.name)
-        return cast("BinaryIO", io.BufferedReader(reader, _BUFFER_BYTES))
+        return io.BufferedReader(reader, _BUFFER_BYTES)
 
     def write(self, complete: Path) -> None:
         """Upload a file; the object appears with its last byte."""
@@ -161,34 +159,32 @@ def parquet_source(path: FilePath) -> Any:
     return path if isinstance(path, Path) else path.open("rb")
 
 
-def require_writable(path: Path | ObjectPath, setting: str) -> None:
+def require_writable(path: FilePath, setting: str) -> None:
     """Raise ConfigurationError if a file cannot be written at ``path``, before much work is done.
 
     Args:
         path: Path of the output file.
         setting: Name of the option, for the message.
     """
-    if isinstance(path, Path):
-        require_file_or_nothing(path, setting)
-    else:
+    if isinstance(path, ObjectPath):
         path.require_bucket(setting)
+    else:
+        require_file_or_nothing(Path(str(path)), setting)
 
 
-@contextmanager
-def folder_for(path: Path | ObjectPath) -> Iterator[Path]:
+def make_folder_for(path: FilePath) -> Path:
     """Make a temporary folder in which a file is written before `put_into_place` is called.
 
     It is beside a local file, in the same file system; for an object it is in the system's folder
     of temporary files.
     """
-    beside = path.parent if isinstance(path, Path) else None
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=beside) as folder:
-        yield Path(folder)
+    beside = None if isinstance(path, ObjectPath) else Path(str(path)).parent
+    return Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=beside))
 
 
-def put_into_place(complete: Path, path: Path | ObjectPath) -> None:
+def put_into_place(complete: Path, path: FilePath) -> None:
     """Move or upload a complete file to ``path``, replacing an existing one."""
-    if isinstance(path, Path):
-        move_into_place(complete, path)
-    else:
+    if isinstance(path, ObjectPath):
         path.write(complete)
+    else:
+        move_into_place(complete, Path(str(path)))

@@ -10,12 +10,15 @@ from typing import Protocol
 from base.errors import BundleRefusedError
 from base.object_store import is_url
 from models.bundle.manifest import Manifest
+from models.location.bucket import BucketLocation
 from models.location.cache import BundleCache
 from models.location.champions import CHAMPION_FILE, Champions
 from models.location.folder import FolderLocation
+from models.location.registry import MLFLOW, RegistryLocation
 
 __all__ = [
     "CHAMPION_FILE",
+    "MLFLOW",
     "BundleCache",
     "Champions",
     "FolderLocation",
@@ -25,7 +28,6 @@ __all__ = [
     "open_location",
 ]
 
-MLFLOW = "mlflow:"
 TIMEOUT_S = 5.0
 
 
@@ -108,11 +110,7 @@ def open_location(
         return FolderLocation(where)
     copies = BundleCache.open(cache)
     if where.startswith(MLFLOW):
-        from models.location.registry import RegistryLocation  # noqa: PLC0415  an extra
-
         return RegistryLocation(where.removeprefix(MLFLOW), copies, timeout_s)
-    from models.location.bucket import BucketLocation  # noqa: PLC0415  a folder needs no client
-
     return BucketLocation(where, copies, timeout_s)
 
 

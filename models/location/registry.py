@@ -34,6 +34,7 @@ from models.location.champions import Champions
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+MLFLOW: Final = "mlflow:"
 ALIAS: Final = "champion"
 FORMER_TAG: Final = "fraud_worker.former_champions"
 URI_VARIABLE: Final = "MLFLOW_TRACKING_URI"
@@ -104,10 +105,18 @@ class RegistryLocation:
 
     def add(self, bundle: Path, name: str) -> str:
         with asking(str(self)):
-            run = self._client.create_run(self._experiment(), run_name=name)
-            self._client.log_artifacts(run.info.run_id, str(bundle), ARTIFACT)
-            self._client.set_terminated(run.info.run_id)
-            return self.register(run.info.run_id)
+            run = self.start_run(name)
+            self._client.log_artifacts(run, str(bundle), ARTIFACT)
+            self._client.set_terminated(run)
+            return self.register(run)
+
+    def start_run(self, name: str) -> str:
+        """Start a run of the experiment with the model's name; return its id."""
+        with asking(str(self)):
+            found = self._client.get_experiment_by_name(self._name)
+            experiment = found.experiment_id if found else None
+            experiment = experiment or self._client.create_experiment(self._name)
+            return str(self._client.create_run(experiment, run_name=name).info.run_id)
 
     def register(self, run_id: str) -> str:
         """Register the bundle among a run's artifacts as the next version."""
@@ -152,10 +161,6 @@ class RegistryLocation:
     def _name_champion(self, champions: Champions) -> None:
         with asking(str(self)):
             self._client.set_registered_model_alias(self._name, ALIAS, str(champions.champion))
-
-    def _experiment(self) -> str:
-        found = self._client.get_experiment_by_name(self._name)
-        return str(found.experiment_id if found else self._client.create_experiment(self._name))
 
     def _artifacts(self, name: str) -> Any:
         """Repository of the artifacts of a version."""

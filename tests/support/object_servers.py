@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import itertools
+import json
 import os
-import shutil
 import sys
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 
 import boto3
+import httpx2
 import pytest
 
 from tools.embedded.process import LOOPBACK, Server, accepts_connections
@@ -96,13 +99,107 @@ class Mlflow(Server):
         # Of the jobs that its assistants run; without, it starts in half the time.
         quiet = ("MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false", "MLFLOW_DISABLE_TELEMETRY=true")
         return [
-            *("env", *quiet, str(self.program), "server", "--host", LOOPBACK, "--port", str(self.port)),
+            *(
+                "env",
+                *quiet,
+                str(self.program),
+                "server",
+                "--host",
+                LOOPBACK,
+                "--port",
+                str(self.port),
+            ),
             *("--backend-store-uri", store, "--workers", "1"),
             *("--artifacts-destination", str(self.folder / "artifacts")),
         ]
 
     def answers(self) -> bool:
         return accepts_connections(self.port)
+
+
+class Azurite(Server):
+    """Azure's own emulator of its blob storage, in memory."""
+
+    name = "Azurite"
+    program = TOOLS / "azurite" / "node_modules" / ".bin" / "azurite-blob"
+    # The emulator's well-known account, which is in Azure's documentation.
+    account = "devstoreaccount1"
+    account_key = (
+        "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    )
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Variables with which a client reaches the server."""
+        return {
+            "AZURE_STORAGE_ACCOUNT_NAME": self.account,
+            "AZURE_STORAGE_ACCOUNT_KEY": self.account_key,
+            "AZURE_STORAGE_ENDPOINT": f"http://{LOOPBACK}:{self.port}/{self.account}",
+        }
+
+    def prepare(self) -> list[str]:
+        return [
+            *(str(self.program), "--blobHost", LOOPBACK, "--blobPort", str(self.port)),
+            *("--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"),
+        ]
+
+    def answers(self) -> bool:
+        return accepts_connections(self.port)
+
+    def make_container(self) -> str:
+        """Create a container, and return its URL."""
+        address = f"{self.environment['AZURE_STORAGE_ENDPOINT']}/{BUCKET}?restype=container"
+        now = formatdate(usegmt=True)
+        path = f"/{self.account}/{self.account}/{BUCKET}"
+        signed = "\n".join(["PUT", *[""] * 11, f"x-ms-date:{now}", "x-ms-version:2021-08-06", path])
+        key = base64.b64decode(self.account_key)
+        signature = hmac.digest(key, f"{signed}\nrestype:container".encode(), "sha256")
+        headers = {
+            "x-ms-date": now,
+            "x-ms-version": "2021-08-06",
+            "Authorization": f"SharedKey {self.account}:{base64.b64encode(signature).decode()}",
+        }
+        httpx2.put(address, headers=headers).raise_for_status()
+        return f"az://{BUCKET}"
+
+
+class FakeGcs(Server):
+    """fake-gcs-server, in memory. It ignores the conditions of a write."""
+
+    name = "fake-gcs-server"
+    program = TOOLS / "bin" / "fake-gcs-server"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Variables with which a client reaches the server."""
+        account = {
+            "gcs_base_url": self.endpoint,
+            "disable_oauth": True,
+            "client_email": "",
+            "private_key": "",
+            "private_key_id": "",
+        }
+        return {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(account)}
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def prepare(self) -> list[str]:
+        return [
+            *(str(self.program), "-scheme", "http", "-backend", "memory"),
+            *("-host", LOOPBACK, "-port", str(self.port)),
+            *("-public-host", f"{LOOPBACK}:{self.port}"),
+        ]
+
+    def answers(self) -> bool:
+        return accepts_connections(self.port)
+
+    def make_bucket(self) -> str:
+        """Create a bucket, and return its URL."""
+        answer = httpx2.post(f"{self.endpoint}/storage/v1/b", json={"name": BUCKET})
+        answer.raise_for_status()
+        return f"gs://{BUCKET}"
 
 
 @contextmanager
@@ -132,11 +229,17 @@ def open_place(kind: str, folder: Path) -> Iterator[Callable[[], Place]]:
     elif kind == "mlflow":
         require_tool(Mlflow.program)
         with Mlflow(folder) as server:
-            yield lambda: Place(
-                kind, f"mlflow:models-{next(numbers)}", None, server.environment
-            )
+            yield lambda: Place(kind, f"mlflow:models-{next(numbers)}", None, server.environment)
+    elif kind == "azure":
+        require_tool(Azurite.program)
+        with Azurite(folder) as azurite:
+            url = azurite.make_container()
+            yield lambda: _below(kind, f"{url}/models-{next(numbers)}", azurite.environment)
     else:
-        pytest.skip("not yet")
+        require_tool(FakeGcs.program)
+        with FakeGcs(folder) as gcs:
+            url = gcs.make_bucket()
+            yield lambda: _below(kind, f"{url}/models-{next(numbers)}", gcs.environment)
 
 
 def _below(kind: str, url: str, environment: Mapping[str, str]) -> Place:

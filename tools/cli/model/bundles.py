@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
@@ -127,3 +128,55 @@ def bundle_or_location(given: str | None, pipeline: Path | None) -> Path | Locat
     raise ConfigurationError(
         f"{path}: {found}; name the folder of a bundle, or a location of bundles"
     )
+
+
+class BundleTarget:
+    """Place of a new bundle: a local folder, or a name in a remote location.
+
+    A remote bundle is written to a temporary folder first, and uploaded by `finish`. As a context
+    manager it removes that folder on exit.
+
+    Attributes:
+        folder: Local folder to write the bundle to.
+        where: Path or URL of the bundle, as the user knows it.
+    """
+
+    def __init__(self, out: str) -> None:
+        """Raise ConfigurationError for a place that is not free, before any work is done.
+
+        Args:
+            out: Folder, URL of a bundle, or mlflow:NAME.
+        """
+        from base.errors import ConfigurationError
+        from models.location import MLFLOW, is_remote
+
+        self._location: Location | None = None
+        self._temporary: TemporaryDirectory[str] | None = None
+        self.where, self.folder = out, Path(out)
+        if not is_remote(out):
+            return
+        place, _, name = out.rstrip("/").rpartition("/")
+        if out.startswith(MLFLOW):
+            place, name = out, out.removeprefix(MLFLOW)
+        self._location = location_at(place)
+        if not out.startswith(MLFLOW) and name in self._location.names():
+            raise ConfigurationError(f"--out: {out} exists already; write to another place")
+        self._temporary = TemporaryDirectory(prefix="fraud-worker-bundle-")
+        self.folder = Path(self._temporary.name) / name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def finish(self, *beside: Path) -> None:
+        """Upload the bundle if it is remote, and the files ``beside`` it under their own names."""
+        from base.file_path import ObjectPath
+
+        if self._location is None:
+            return
+        for path in beside:
+            ObjectPath(f"{self._location}/{path.name}").write(path)
+        self.where = self._location.where(self._location.add(self.folder, self.folder.name))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tools.cli.model.bundles import BundleTarget
 from tools.cli.options import JsonOption, require_path
 
 if TYPE_CHECKING:
@@ -28,7 +29,14 @@ def pack(
     ],
     name: Annotated[str, typer.Option(help="Name of the model, as scores show it.")],
     version: Annotated[str, typer.Option(help="Version of the model, as scores show it.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the bundle; must not exist.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="BUNDLE",
+            help="Folder or URL of the bundle, which must not exist; or mlflow:NAME, for the next "
+            "version of a registered model.",
+        ),
+    ],
     features_from: Annotated[
         Path | None,
         typer.Option(
@@ -80,23 +88,25 @@ def pack(
     from models.bundle.pack import Names, pack_model
 
     names = Names(None if feature_names is None else _listed(feature_names), generate_names)
-    packed = pack_model(
-        model,
-        out,
-        name=name,
-        version=version,
-        names=names,
-        definitions=None if features_from is None else _features(features_from),
-        golden=golden,
-        seed=seed,
-        all_rounds=all_rounds,
-        missing=_number(missing),
-        fraud_class=fraud_class,
-    )
+    with BundleTarget(out) as target:
+        packed = pack_model(
+            model,
+            target.folder,
+            name=name,
+            version=version,
+            names=names,
+            definitions=None if features_from is None else _features(features_from),
+            golden=golden,
+            seed=seed,
+            all_rounds=all_rounds,
+            missing=_number(missing),
+            fraud_class=fraud_class,
+        )
+        target.finish()
     if as_json:
-        print(json.dumps(_as_json(packed, out)))
+        print(json.dumps(_as_json(packed, target.where)))
         return
-    for line in _lines(packed, out, defined=features_from is not None):
+    for line in _lines(packed, target.where, defined=features_from is not None):
         print(line)
 
 
@@ -139,10 +149,10 @@ def _features(path: Path) -> Sequence[NamedFeature]:
     return load_feature_set(path).features
 
 
-def _as_json(packed: Packed, out: Path) -> dict[str, object]:
+def _as_json(packed: Packed, out: str) -> dict[str, object]:
     verified = packed.verified
     return {
-        "bundle": str(out),
+        "bundle": out,
         "name": verified.name,
         "version": verified.version,
         "objective": packed.objective,
@@ -156,7 +166,7 @@ def _as_json(packed: Packed, out: Path) -> dict[str, object]:
     }
 
 
-def _lines(packed: Packed, out: Path, *, defined: bool) -> list[str]:
+def _lines(packed: Packed, out: str, *, defined: bool) -> list[str]:
     verified = packed.verified
     made = (
         f"{out}: {verified.name} {verified.version}, {packed.objective}, {packed.trees:,} trees, "
