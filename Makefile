@@ -31,7 +31,7 @@ ifeq ($(filter cpu gpu,$(DEVICE)),)
 $(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
 endif
 
-.PHONY: help doctor install demo test unit watch pythons lint format chaos skew search swaps hostile properties bundles bench gpu evaluate record docs pictures lock
+.PHONY: help doctor install tools demo test unit watch pythons lint format chaos skew search swaps hostile properties bundles bench gpu evaluate record docs pictures lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -117,6 +117,24 @@ $(PEERS): locks/peers.txt | install
 	@.venv-peers/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r $<
 	@touch $@
 
+# Servers for the tests of locations: MLflow's packages must not meet the project's, and Azurite is a
+# package of npm. What is there stays, until its lock changes.
+MLFLOW := .venv-mlflow/.installed
+$(MLFLOW): locks/mlflow.txt | install
+	@echo "Installing the MLflow server into .venv-mlflow, once." >&2
+	@$(BIN)/python -m venv --clear .venv-mlflow
+	@$(BIN)/uv pip install --quiet --python .venv-mlflow/bin/python --require-hashes -r $<
+	@touch $@
+
+AZURITE := .tools/azurite/.installed
+$(AZURITE): tests/servers/azurite/package.json tests/servers/azurite/package-lock.json
+	@echo "Installing Azurite into .tools, once." >&2
+	@rm -rf $(@D) && mkdir -p $(@D) && cp $^ $(@D)
+	@cd $(@D) && npm ci --silent --ignore-scripts --omit=dev --no-audit --no-fund
+	@touch $@
+
+tools: $(MLFLOW) $(AZURITE) ## install servers that tests of locations use: MLflow, and Azurite by npm
+
 bench: install $(if $(filter peers,$(SUITE)),$(PEERS)) ## measure against the rivals: JSON=1 SUITE=spine|features|models|latency|partitions|soak|peers EVENTS=(all) OUT=folder|RECORD=1
 	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE)) \
 		$(if $(EVENTS),--events $(EVENTS)) $(if $(OUT),--out $(OUT)) $(if $(RECORD),--record)
@@ -155,4 +173,5 @@ lock: install ## write locks/ from pyproject.toml; UPGRADE=1 for the newest of e
 	@$(COMPILE:pyproject.toml=benchmarks/peers/requirements.in) --no-annotate \
 		--constraints <(grep -oE '^(fastavro|hiredis|numpy|redis|xgboost-cpu)==[^ ]+' locks/cpu.txt) \
 		-o locks/peers.txt
+	@$(COMPILE:pyproject.toml=tests/servers/mlflow.in) --no-annotate -o locks/mlflow.txt
 	@echo 'setuptools' | $(COMPILE:pyproject.toml=-) --no-annotate --constraints locks/cpu.txt -o locks/build.txt

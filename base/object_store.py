@@ -40,7 +40,7 @@ _SHOWN: Final = 300
 
 _ENDPOINTS: Final[Mapping[str, tuple[str, ...]]] = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
-    "gs": ("GOOGLE_BASE_URL", "GOOGLE_ENDPOINT_URL"),
+    "gs": (),  # always Google's own
     "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
 }
 ALLOW_HTTP: Final = "FRAUD_WORKER_ALLOW_HTTP"

@@ -1,4 +1,4 @@
-"""One suite for all kinds of locations: a folder, S3, Google Cloud, Azure and MLflow, on servers."""
+"""One suite for all kinds of locations: a folder, S3, Azure and MLflow, on servers."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hmac
 import itertools
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -22,8 +21,8 @@ from tools.embedded.process import LOOPBACK, Server, accepts_connections
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".tools"
-KINDS = ("folder", "s3", "gcs", "azure", "mlflow")
-BUCKET = "fraud-models"
+KINDS = ("folder", "s3", "azure", "mlflow")
+BUCKET = "models"
 KEY, SECRET = "test-key", "test-secret"
 
 
@@ -163,45 +162,6 @@ class Azurite(Server):
         return f"az://{BUCKET}"
 
 
-class FakeGcs(Server):
-    """fake-gcs-server, in memory. It ignores the conditions of a write."""
-
-    name = "fake-gcs-server"
-    program = TOOLS / "bin" / "fake-gcs-server"
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """Variables with which a client reaches the server."""
-        account = {
-            "gcs_base_url": self.endpoint,
-            "disable_oauth": True,
-            "client_email": "",
-            "private_key": "",
-            "private_key_id": "",
-        }
-        return {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(account)}
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://{LOOPBACK}:{self.port}"
-
-    def prepare(self) -> list[str]:
-        return [
-            *(str(self.program), "-scheme", "http", "-backend", "memory"),
-            *("-host", LOOPBACK, "-port", str(self.port)),
-            *("-public-host", f"{LOOPBACK}:{self.port}"),
-        ]
-
-    def answers(self) -> bool:
-        return accepts_connections(self.port)
-
-    def make_bucket(self) -> str:
-        """Create a bucket, and return its URL."""
-        answer = httpx2.post(f"{self.endpoint}/storage/v1/b", json={"name": BUCKET})
-        answer.raise_for_status()
-        return f"gs://{BUCKET}"
-
-
 @contextmanager
 def open_place(kind: str, folder: Path) -> Iterator[Callable[[], Place]]:
     """Start the server of a kind of location; yield what makes an empty location on it.
@@ -230,16 +190,11 @@ def open_place(kind: str, folder: Path) -> Iterator[Callable[[], Place]]:
         require_tool(Mlflow.program)
         with Mlflow(folder) as server:
             yield lambda: Place(kind, f"mlflow:models-{next(numbers)}", None, server.environment)
-    elif kind == "azure":
+    else:
         require_tool(Azurite.program)
         with Azurite(folder) as azurite:
             url = azurite.make_container()
             yield lambda: _below(kind, f"{url}/models-{next(numbers)}", azurite.environment)
-    else:
-        require_tool(FakeGcs.program)
-        with FakeGcs(folder) as gcs:
-            url = gcs.make_bucket()
-            yield lambda: _below(kind, f"{url}/models-{next(numbers)}", gcs.environment)
 
 
 def _below(kind: str, url: str, environment: Mapping[str, str]) -> Place:
