@@ -188,8 +188,8 @@ def open_place(kind: str, folder: Path) -> Iterator[Callable[[], Place]]:
             yield lambda: _below(kind, f"{url}/models-{next(numbers)}", server.environment)
     elif kind == "mlflow":
         require_tool(Mlflow.program)
-        with Mlflow(folder) as server:
-            yield lambda: Place(kind, f"mlflow:models-{next(numbers)}", None, server.environment)
+        with Mlflow(folder) as mlflow:
+            yield lambda: Place(kind, f"mlflow:models-{next(numbers)}", None, mlflow.environment)
     else:
         require_tool(Azurite.program)
         with Azurite(folder) as azurite:

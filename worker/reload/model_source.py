@@ -67,7 +67,7 @@ class ModelSource:
         self.location: Location | None = None
         self.fallback: LastChampion | None = None
         self._has_served = False
-        self.reason = ""
+        self._state = self.reason = ""
         self._answered_at = clock()
         if settings.location is None:
             return
@@ -131,13 +131,13 @@ class ModelSource:
             self._cache.remember(str(self.location), fetched.name, fetched.path)
 
     def away(self, error: Exception) -> None:
-        """Count and log that the location cannot be read; a repeated reason is logged once."""
+        """Count that the location cannot be read, and log it once for each state."""
         kind = "refused" if isinstance(error, StoreRefusedError) else "away"
         metrics.location_failures.labels(kind).inc()
-        reason = f"{kind}: {error}"
-        if reason == self.reason:
+        self.reason = str(error)
+        if kind == self._state:
             return
-        self.reason = reason
+        self._state = kind
         log.error(
             "location_away",
             location=str(self.location),
@@ -148,8 +148,8 @@ class ModelSource:
 
     def _back(self) -> None:
         self._answered_at = self._clock()
-        if self.reason:
-            self.reason = ""
+        if self._state:
+            self._state = self.reason = ""
             log.info("location_back", location=str(self.location))
 
     def _last(self) -> LastChampion | None:
