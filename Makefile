@@ -97,8 +97,9 @@ search: install ## some workers through random orders and faults, without server
 	@$(BIN)/python -m tests.commands.search --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ONE),--one)
 
-swaps: install ## exchange models and policies under full load, hold scores against them: SWAPS=100 SEED=(random)
-	@$(BIN)/python tests/commands/swaps.py --swaps $(or $(SWAPS),100) $(if $(SEED),--seed $(SEED))
+swaps: install ## exchange models and policies under full load, hold scores against them: SWAPS=100 SEED=(random) LOCATION=folder|s3|azure|mlflow
+	@$(BIN)/python tests/commands/swaps.py --swaps $(or $(SWAPS),100) $(if $(SEED),--seed $(SEED)) \
+		$(if $(LOCATION),--location $(LOCATION))
 
 hostile: install ## hostile records against topics with random limits, one answer each: SECONDS=60 SEED=(random)
 	@$(BIN)/python tests/commands/hostile.py --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))

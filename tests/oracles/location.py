@@ -1,9 +1,9 @@
 """Create a location of valid and broken bundles, and change its champion on request.
 
-``python -m tests.oracles.location TRAINED LOCATION`` is a separate process, because the system
+``python -m tests.oracles.location TRAINED FOLDER [--at URL]`` is a separate process, because the system
 tests import nothing of the worker. TRAINED is a folder that ``tests.oracles.train`` has filled. The
 folder of a valid bundle has the name of its version. When all bundles are written and the first
-valid one is the champion, the program prints a line of JSON with their names in ``good`` and
+valid one is the champion, with ``--at`` in the remote location to which they were added, the program prints a line of JSON with their names in ``good`` and
 ``broken``. Then it answers each line on stdin, ``promote NAME`` or ``rollback``, with the champion.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +25,7 @@ from models.bundle import Bundle, load_bundle, write_bundle
 from models.bundle.draw_golden import draw_vectors
 from models.bundle.manifest import Knots
 from models.bundle.model_file import ModelDocument
-from models.location import FolderLocation
+from models.location import FolderLocation, Location, open_location
 from models.training.fit import fit
 from tests.support.bundles import edit_manifest
 
@@ -64,19 +65,31 @@ def main() -> None:
     """Create the location, print its bundles, and answer requests until stdin ends."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("trained", type=Path, metavar="TRAINED")
-    parser.add_argument("location", type=Path, metavar="LOCATION")
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("--at", metavar="URL", help="remote location to add all bundles to")
     arguments = parser.parse_args()
-    location = FolderLocation(arguments.location)
-    _make(load_bundle(arguments.trained / "model"), location.folder)
-    location.promote(_GOOD[0])
+    _make(load_bundle(arguments.trained / "model"), arguments.folder)
+    location, names = _location(arguments.folder, arguments.at)
+    own_names = {there: here for here, there in names.items()}
+    location.promote(names[_GOOD[0]])
     _say(json.dumps({"good": _GOOD, "broken": _BROKEN}))
     for line in sys.stdin:
         match line.split():
             case ["promote", name]:
-                location.promote(name)
+                location.promote(names[name])
                 _say(name)
             case ["rollback"]:
-                _say(location.rollback()[0])
+                _say(own_names[location.rollback()[0]])
+
+
+def _location(folder: Path, url: str | None) -> tuple[Location, dict[str, str]]:
+    """Open the location; return it with the names of the bundles in it, by their folders."""
+    names = (*_GOOD, *_BROKEN)
+    if url is None:
+        return FolderLocation(folder), {name: name for name in names}
+    with tempfile.TemporaryDirectory() as cache:
+        location = open_location(url, cache=Path(cache))
+    return location, {name: location.add(folder / name, name) for name in names}
 
 
 def _say(line: str) -> None:
