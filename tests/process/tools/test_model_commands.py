@@ -166,7 +166,7 @@ def test_model_show_prints_a_table_on_a_terminal(
     FolderLocation(location).promote("two")
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    show(location)
+    show(str(location))
     lines = capsys.readouterr().out.splitlines()
     assert str(location) in lines[0]
     assert [line for line in lines if "two" in line and "champion" in line and "second 2" in line]
