@@ -31,7 +31,7 @@ ifeq ($(filter cpu gpu,$(DEVICE)),)
 $(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
 endif
 
-.PHONY: help doctor install tools demo test unit watch pythons lint format chaos skew search swaps hostile properties bundles bench gpu evaluate record docs pictures lock
+.PHONY: help doctor install demo test unit watch pythons lint format chaos skew search swaps hostile properties bundles tools bench gpu evaluate record docs pictures lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))

@@ -155,7 +155,7 @@ def file_path(text: str) -> Path | ObjectPath:
 
 
 def parquet_source(path: FilePath) -> Any:
-    """What pyarrow reads a Parquet file from: a local path itself, which it reads faster."""
+    """Source for pyarrow's Parquet reader: a local path itself, which it reads faster."""
     return path if isinstance(path, Path) else path.open("rb")
 
 

@@ -55,7 +55,7 @@ class Location(Protocol):
         """Path or URL of a bundle, for messages."""
 
     def bundle(self, name: str) -> Path:
-        """Local folder with the bundle `name`; a remote one is copied whole, with its sums checked."""
+        """Local folder with the bundle `name`; a remote one is copied, and its sums are checked."""
 
     def manifest(self, name: str) -> tuple[Manifest, bytes]:
         """Manifest of a bundle, and content of its SHA256SUMS; a remote model is not copied."""

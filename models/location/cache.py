@@ -106,7 +106,7 @@ class BundleCache:
             raise _unwritable(self._folder, error) from error
 
     def last(self, location: str) -> LastChampion | None:
-        """Champion of a location that was verified last; None if its copy is not there and whole."""
+        """Champion of a location that was verified last; None without a whole copy of it."""
         try:
             noted = json.loads(self._note(location).read_text(encoding="utf-8"))
             path = self._folder / str(noted["bundle"])

@@ -7,6 +7,7 @@ people who promote at the same moment the later one wins, and the other is not t
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -124,7 +125,10 @@ class RegistryLocation:
             if not self._client.search_registered_models(f"name='{self._name}'"):
                 self._client.create_registered_model(self._name)
             source = f"{self._client.get_run(run_id).info.artifact_uri}/{ARTIFACT}"
-            return str(self._client.create_model_version(self._name, source, run_id).version)
+            made = self._client.create_model_version(
+                self._name, source, run_id, await_creation_for=0
+            )
+            return str(made.version)
 
     def promote(self, name: str) -> str | None:
         if name not in self.names():
@@ -227,6 +231,8 @@ def open_client(timeout_s: float) -> MlflowClient:
         "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Of runs; standard output is for what a command prints.
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     }.items():
         os.environ.setdefault(name, value)
     try:
@@ -235,6 +241,8 @@ def open_client(timeout_s: float) -> MlflowClient:
         raise ConfigurationError(
             f"mlflow: needs MLflow, which cannot be imported ({error}); install the extra `mlflow`"
         ) from error
+    # Its news of each version are for notebooks.
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     return MlflowClient(uri, uri)
 
 

@@ -1,4 +1,4 @@
-"""Log a training to MLflow: parameters, folds, report, policy and bundle, and register the bundle."""
+"""Log a training to MLflow, and register its bundle as the next version of the model."""
 
 from __future__ import annotations
 

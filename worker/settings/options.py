@@ -140,7 +140,7 @@ def _location(value: object) -> object:
     if re.search(r"[@?#\s]", value):
         raise ValueError(
             "holds a user, a query or a blank; credentials come from the environment: see "
-            "docs/how-to/models-at-a-url.md"
+            "docs/how-to/models-and-data-at-urls.md"
         )
     return value.rstrip("/")
 
