@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from typer.testing import CliRunner, Result
 from base.errors import ConfigurationError, ObjectChangedError
 from base.file_path import ObjectPath, file_path, put_into_place
 from base.object_store import Objects
+from features.values.column_values import text
 from models.bundle import load_bundle
-from schemas.avro.text import as_text
 from schemas.batch import Kind
 from schemas.files.read import count_rows, read_events
 from tests.support.event_files import lines, row
@@ -91,7 +90,7 @@ def test_each_format_is_read_at_a_url(url: str, tmp_path: Path, suffix: str) -> 
     assert count_rows(remote) == 5_000
     wanted = {"id": (Kind.STRING, 0, False), "amount": (Kind.DOUBLE, 0, False)}
     read = [
-        (as_text(chunk.columns["id"]).values.to_pylist(), chunk.columns["amount"].values.tolist())
+        (text(chunk.columns["id"], "id").to_pylist(), chunk.columns["amount"].values.tolist())
         for place in (path, remote)
         for chunk in read_events(place, wanted, {}, 10_000)
     ]
@@ -245,9 +244,6 @@ def test_a_training_is_logged_and_served_from_mlflow(
         assert run("model", "verify", "mlflow:small").exit_code == 0
         (copy,) = (tmp_path / "cache" / "bundles").glob("*/manifest.json")
         assert load_bundle(copy.parent).sums == load_bundle(tmp_path / "v1").sums
-        shutil.rmtree(tmp_path / "v1")
-        packed = told("train", *given[1:], "--version", "2")
-        assert packed["logged"] == "mlflow:small/2"
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ from tests.support.payments import write_model, write_pipeline
 from tools.checks import model as model_checks
 from tools.checks.files import read_files
 from tools.checks.finding import Finding, State
-from worker.pipeline import load_pipeline, make_stages
 from worker.delivery.publish import SizeLimits
+from worker.pipeline import load_pipeline, make_stages
 from worker.process import metrics
 from worker.reload import Reloader
 
