@@ -208,7 +208,7 @@ def test_promote_and_rollback_change_the_champion(pipeline: Path, location: Path
     ("name", "said"),
     [
         ("three", "has the SHA-256"),
-        ("four", "there is no bundle four; there are: notes, one, three, two"),
+        ("four", "there is no bundle four; there are: one, three, two"),
         ("notes", "is not a folder with a SHA256SUMS"),
         ("../model", "is not the name of a bundle"),
     ],
