@@ -306,3 +306,19 @@ def test_copies_are_bounded(folder: Path, where: str, tmp_path: Path) -> None:
         location.bundle(name)
     kept = [path for path in (tmp_path / "cache").iterdir() if not path.name.startswith(".")]
     assert len(kept) == 4
+
+
+def test_the_sums_are_uploaded_last(
+    where: str, location: Location, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploaded: list[str] = []
+    upload = Objects.upload
+
+    def noted(self: Objects, key: str, path: Path) -> None:
+        uploaded.append(key)
+        upload(self, key, path)
+
+    monkeypatch.setattr(Objects, "upload", noted)
+    location.add(made.parent / "b", "again")
+    assert uploaded[-1] == f"again/{SUMS_FILE}"
+    assert len(uploaded) == len(list((made.parent / "b").iterdir()))
