@@ -1,10 +1,11 @@
 """Create a location of valid and broken bundles, and change its champion on request.
 
-``python -m tests.oracles.location TRAINED FOLDER [--at URL]`` is a separate process, because the system
-tests import nothing of the worker. TRAINED is a folder that ``tests.oracles.train`` has filled. The
-folder of a valid bundle has the name of its version. When all bundles are written and the first
-valid one is the champion, with ``--at`` in the remote location to which they were added, the program prints a line of JSON with their names in ``good`` and
-``broken``. Then it answers each line on stdin, ``promote NAME`` or ``rollback``, with the champion.
+``python -m tests.oracles.location TRAINED FOLDER [--at URL]`` is a separate process, because the
+system tests import nothing of the worker. TRAINED is a folder that ``tests.oracles.train`` has
+filled. The folder of a valid bundle has the name of its version. With ``--at`` all bundles are added
+to that remote location. When all bundles are written and the first valid one is the champion, the
+program prints a line of JSON with their names in ``good`` and ``broken``. Then it answers each line
+on stdin, ``promote NAME`` or ``rollback``, with the champion.
 """
 
 from __future__ import annotations
