@@ -21,6 +21,10 @@ CONDITIONAL = ("folder", "s3", "azure")
 """Kinds whose champion is changed by one conditional write, or under a lock."""
 
 
+SLOW_S = 60.0
+"""Longest wait for a server of this machine, which may be busy: that is no fault of a location."""
+
+
 class Named(Protocol):
     """Adds the bundle with this seed, and returns its name in the location."""
 
@@ -59,7 +63,7 @@ def place(server: Callable[[], Place], monkeypatch: pytest.MonkeyPatch) -> Place
 
 @pytest.fixture
 def location(place: Place, tmp_path: Path) -> Location:
-    return open_location(place.where, cache=tmp_path / "cache")
+    return open_location(place.where, cache=tmp_path / "cache", timeout_s=SLOW_S)
 
 
 @pytest.fixture
@@ -142,13 +146,13 @@ def test_of_promotions_at_once_none_is_lost_without_a_word(
     told: dict[str, str] = {}
 
     def promote(name: str) -> None:
-        own = open_location(place.where, cache=tmp_path / f"cache-{name}")
+        own = open_location(place.where, cache=tmp_path / f"cache-{name}", timeout_s=SLOW_S)
         gate.wait()
         try:
             own.promote(name)
             told[name] = "promoted"
-        except BundleRefusedError as error:
-            told[name] = str(error)
+        except Exception as error:  # noqa: BLE001 - the assertions below show it
+            told[name] = f"{type(error).__name__}: {error}"
 
     threads = [threading.Thread(target=promote, args=(name,)) for name in names]
     for thread in threads:
@@ -161,7 +165,7 @@ def test_of_promotions_at_once_none_is_lost_without_a_word(
         # Who was not told that it failed is the champion, or was.
         assert sorted([*former, str(last)]) == taken, told
         assert all("meanwhile" in words for words in told.values() if words != "promoted"), told
-    assert last in taken
+    assert last in taken, told
 
 
 # A version of MLflow is registered when its artifacts are complete.
