@@ -13,7 +13,7 @@ import xgboost as xgb
 
 from base.errors import BundleRefusedError
 from base.suggest import unknown
-from models.bundle.categories import references
+from models.bundle.categories import describe_unconfirmed, references
 from models.bundle.draw_golden import DEFAULT_GOLDEN, draw_vectors
 from models.bundle.foreign_formats import explain_wrong_format, explain_wrong_json
 from models.bundle.manifest import MAX_GOLDEN, FeatureRef, NamedFeature
@@ -57,8 +57,8 @@ class Packed:
         golden: Number of golden vectors.
         missing: Feature value that means missing, besides NaN; NaN if there is none.
         fraud_class: Class that is fraud; None for a model with one output.
-        notes: Sentences for the model's owner about rounds left out, the missing value, and weights
-            of trees.
+        notes: Sentences for the model's owner about rounds left out, the missing value, weights of
+            trees, and categories that the model file does not confirm.
     """
 
     verified: Verified
@@ -132,10 +132,8 @@ def pack_model(  # noqa: PLR0913  options that a model file does not state
     features = references(features, saved.categories, str(model))
     booster.feature_names = None
     document = ModelDocument(bytes(booster.save_raw("ubj")), str(model))
-    facts = document.facts
-    vectors = draw_vectors(
-        booster, document.trees(), facts.columns, count=golden, seed=seed, missing=missing
-    )
+    facts, trees = document.facts, document.trees()
+    vectors = draw_vectors(booster, trees, facts.columns, count=golden, seed=seed, missing=missing)
     write_bundle(
         out,
         booster,
@@ -151,7 +149,9 @@ def pack_model(  # noqa: PLR0913  options that a model file does not state
     except BundleRefusedError:
         shutil.rmtree(out)
         raise
-    notes = (*missing_notes, *rounds_notes, *((_WAS_DART,) if saved.was_dart else ()))
+    dart_notes = (_WAS_DART,) if saved.was_dart else ()
+    category_notes = describe_unconfirmed(features, saved.categories, trees)
+    notes = (*missing_notes, *rounds_notes, *dart_notes, *category_notes)
     return Packed(verified, facts.objective, facts.trees, golden, missing, chosen, notes)
 
 
