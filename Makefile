@@ -31,7 +31,7 @@ ifeq ($(filter cpu gpu,$(DEVICE)),)
 $(error DEVICE is "$(DEVICE)": use DEVICE=cpu or DEVICE=gpu)
 endif
 
-.PHONY: help doctor install demo test unit watch pythons lint format chaos skew search swaps hostile properties bundles libraries bench gpu evaluate record docs pictures lock
+.PHONY: help doctor install demo test unit watch pythons lint format chaos skew search swaps hostile properties bundles libraries tools bench gpu evaluate record docs pictures lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -97,8 +97,9 @@ search: install ## some workers through random orders and faults, without server
 	@$(BIN)/python -m tests.commands.search --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) \
 		$(if $(ONE),--one)
 
-swaps: install ## exchange models and policies under full load, hold scores against them: SWAPS=100 SEED=(random)
-	@$(BIN)/python tests/commands/swaps.py --swaps $(or $(SWAPS),100) $(if $(SEED),--seed $(SEED))
+swaps: install ## exchange models and policies under full load, hold scores against them: SWAPS=100 SEED=(random) LOCATION=folder|s3|azure|mlflow
+	@$(BIN)/python tests/commands/swaps.py --swaps $(or $(SWAPS),100) $(if $(SEED),--seed $(SEED)) \
+		$(if $(LOCATION),--location $(LOCATION))
 
 hostile: install ## hostile records against topics with random limits, one answer each: SECONDS=60 SEED=(random)
 	@$(BIN)/python tests/commands/hostile.py --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
@@ -128,6 +129,24 @@ $(TORCH): locks/torch.txt | install
 libraries: install $(if $(FURTHER),$(TORCH)) ## measure models of other libraries beside XGBoost on the Handbook's data: RECORD=1 FURTHER=1 (PyTorch, CatBoost)
 	@$(BIN)/python -m benchmarks.evaluate.libraries $(if $(FURTHER),--further .venv-torch/bin/python) $(if $(RECORD),--record)
 
+# Servers for the tests of locations: MLflow's packages must not meet the project's, and Azurite is a
+# package of npm. What is there stays, until its lock changes.
+MLFLOW := .venv-mlflow/.installed
+$(MLFLOW): locks/mlflow.txt | install
+	@echo "Installing the MLflow server into .venv-mlflow, once." >&2
+	@$(BIN)/python -m venv --clear .venv-mlflow
+	@$(BIN)/uv pip install --quiet --python .venv-mlflow/bin/python --require-hashes -r $<
+	@touch $@
+
+AZURITE := .tools/azurite/.installed
+$(AZURITE): tests/servers/azurite/package.json tests/servers/azurite/package-lock.json
+	@echo "Installing Azurite into .tools, once." >&2
+	@rm -rf $(@D) && mkdir -p $(@D) && cp $^ $(@D)
+	@cd $(@D) && npm ci --silent --ignore-scripts --omit=dev --no-audit --no-fund
+	@touch $@
+
+tools: $(MLFLOW) $(AZURITE) ## install servers that tests of locations use: MLflow, and Azurite by npm
+
 bench: install $(if $(filter peers,$(SUITE)),$(PEERS)) ## measure against the rivals: JSON=1 SUITE=spine|features|models|latency|partitions|soak|peers EVENTS=(all) OUT=folder|RECORD=1
 	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE)) \
 		$(if $(EVENTS),--events $(EVENTS)) $(if $(OUT),--out $(OUT)) $(if $(RECORD),--record)
@@ -156,7 +175,7 @@ pictures: install ## draw docs/pictures from benchmarks/results; RECORD=1: recor
 # No header: it would tell this machine's paths.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-header \
 	--python-version 3.11 $(if $(UPGRADE),--upgrade) pyproject.toml
-DEVELOPMENT := --extra embedded --extra train --extra onnx --extra dev
+DEVELOPMENT := --extra embedded --extra mlflow --extra train --extra onnx --extra dev
 
 lock: install ## write locks/ from pyproject.toml; UPGRADE=1 for the newest of everything
 	@$(COMPILE) --extra cpu $(DEVELOPMENT) -o locks/cpu.txt
@@ -171,4 +190,5 @@ lock: install ## write locks/ from pyproject.toml; UPGRADE=1 for the newest of e
 	@$(COMPILE:pyproject.toml=examples/other_libraries/torch.in) --no-annotate \
 		--constraints <(grep -oE '^(numpy|onnx|protobuf|pyarrow)==[^ ]+' locks/cpu.txt) \
 		-o locks/torch.txt
+	@$(COMPILE:pyproject.toml=tests/servers/mlflow.in) --no-annotate -o locks/mlflow.txt
 	@echo 'setuptools' | $(COMPILE:pyproject.toml=-) --no-annotate --constraints locks/cpu.txt -o locks/build.txt

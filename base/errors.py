@@ -3,7 +3,9 @@
 Exception
 ├── ConfigurationError          a file or setting is invalid; a command exits with code 2
 │   ├── BundleRefusedError      a model bundle is invalid, or does not fit the feature set
-│   └── CudaUnusableError       no GPU is usable for scoring
+│   ├── CudaUnusableError       no GPU is usable for scoring
+│   ├── StoreRefusedError       an object store refuses access, or has no such bucket
+│   └── ObjectChangedError      an object was changed by another process meanwhile
 ├── DependencyUnavailableError  a store, registry or broker does not answer; a retry may succeed
 ├── DeviceLostError             the GPU is lost for this process
 ├── NotAlignedError             events have to wait for other partitions; in worker.histories
@@ -256,6 +258,14 @@ class CudaUnusableError(ConfigurationError):
 
 class BundleRefusedError(ConfigurationError):
     """A model bundle is invalid, or does not fit the feature set of its pipeline."""
+
+
+class StoreRefusedError(ConfigurationError):
+    """An object store or registry refuses access, or has no such bucket or name."""
+
+
+class ObjectChangedError(ConfigurationError):
+    """An object was changed by another process since it was read."""
 
 
 class DeliveryError(Exception):

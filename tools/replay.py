@@ -6,13 +6,13 @@ import io
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import fastavro
 import numpy as np
 
 from base.errors import ConfigurationError
+from base.file_path import FilePath
 from features.compute.matrix import Enriched
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
@@ -85,7 +85,7 @@ class Serial:
 
 
 def replay_file(
-    pipeline: Pipeline, path: Path, limit: int | None, record_time: str | None = None
+    pipeline: Pipeline, path: FilePath, limit: int | None, record_time: str | None = None
 ) -> Iterator[Replayed]:
     """Score the events of a file with the worker's own stages and an in-memory store.
 

@@ -122,7 +122,9 @@ def _make_loop(
     labels = _make_labels(pipeline, store, health, stack, on_failure)
     histories = _make_histories(pipeline, decoder, store, watchdog, poller, labels)
     stages = make_stages(pipeline, decoder, store, prefix, limits, histories=histories)
-    reloader = Reloader(settings, pipeline.feature_set, stages, pipeline.fingerprints)
+    reloader = Reloader(
+        settings, pipeline.source, pipeline.feature_set, stages, pipeline.fingerprints
+    )
     checkpoint = _make_checkpoint(settings, replica, consumer, limits, watchdog)
     executor = ThreadPoolExecutor(1, thread_name_prefix="commit")
     loop = Loop(

@@ -17,7 +17,7 @@ from models.policy import Rules
 from schemas.avro.decoder import Decoder
 from worker.delivery.publish import SizeLimits
 from worker.histories import Histories, NoHistories
-from worker.reload import FileFingerprints, load_model, load_rules
+from worker.reload import FileFingerprints, ModelSource, load_model, load_rules
 from worker.schema_sources import event_decoder, score_schema
 from worker.settings import WorkerSettings, load_settings
 from worker.settings.options import require_option_files
@@ -34,12 +34,14 @@ class Pipeline:
         settings: Settings of ``worker.yaml``.
         feature_set: Feature set of ``features.yaml``.
         serving: Model and policy, ready to serve.
+        source: Source of the model.
         fingerprints: Fingerprints of model and policy, taken just before they were loaded.
     """
 
     settings: WorkerSettings
     feature_set: FeatureSet
     serving: Serving
+    source: ModelSource
     fingerprints: FileFingerprints
 
     @property
@@ -60,6 +62,8 @@ def load_pipeline(folder: Path) -> Pipeline:
 
     Raises:
         ConfigurationError: Something in the folder is invalid; the message names it.
+        DependencyUnavailableError: The model's location does not answer, and there is no copy of
+            its champion.
     """
     settings = load_settings(folder)
     feature_set = load_feature_set(settings.features)
@@ -69,10 +73,11 @@ def load_pipeline(folder: Path) -> Pipeline:
             f"{folder / 'worker.yaml'}: store is missing and {settings.features} has lookups or "
             f"windows ({', '.join(stored)}); add store.url"
         )
-    fingerprints = FileFingerprints.of(settings)
+    source = ModelSource(settings.model)
+    fingerprints = FileFingerprints.of(settings, source)
     rules = load_rules(settings, feature_set)
-    model = load_model(settings, feature_set, settings.model.device)
-    return Pipeline(settings, feature_set, Serving(feature_set, model, rules), fingerprints)
+    model = load_model(settings, source, feature_set, settings.model.device)
+    return Pipeline(settings, feature_set, Serving(feature_set, model, rules), source, fingerprints)
 
 
 def open_store(settings: WorkerSettings) -> OnlineStore:

@@ -18,7 +18,8 @@ from benchmarks.models.material import Material
 from benchmarks.models.policies import write_explaining
 from benchmarks.programs import Program, Run, Worker
 from benchmarks.testbed import Testbed, note, played_payments
-from models.bundle import Bundle, Location
+from models.bundle import Bundle
+from models.location import FolderLocation
 
 EVERY_S = 10.0
 ROUNDS = 2
@@ -88,14 +89,14 @@ def measure_swaps(testbed: Testbed, material: Material, pace: Pace) -> Swapping:
     return Swapping(latencies["alone"], latencies["swapped"], sum(counts))
 
 
-def _location(folder: Path, bundles: Sequence[Bundle]) -> Location:
+def _location(folder: Path, bundles: Sequence[Bundle]) -> FolderLocation:
     for bundle in bundles:
         shutil.copytree(bundle.path, folder / bundle.version)
-    return Location(folder)
+    return FolderLocation(folder)
 
 
 @contextmanager
-def _promoting(location: Location, names: Iterator[str]) -> Iterator[None]:
+def _promoting(location: FolderLocation, names: Iterator[str]) -> Iterator[None]:
     """Promote the next of ``names`` every EVERY_S seconds."""
     stop = threading.Event()
 

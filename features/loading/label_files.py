@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from base.arrays import Longs, RowErrors, byte_lengths
 from base.errors import ConfigurationError, ErrorCode, RecordError
+from base.file_path import FilePath
 from features.compute.bind import MAX_KEY_BYTES
 from features.definition import FeatureSet
 from features.loading.label_rows import FILE_PARTITION, UNKNOWN, LabelRows
@@ -111,7 +111,7 @@ class LabelFields:
 class LabelFile:
     """Labels in Parquet, an Avro container or JSON lines; fields as in ``LabelFields``."""
 
-    def __init__(self, feature_set: FeatureSet, path: Path, *, source: bool = False) -> None:
+    def __init__(self, feature_set: FeatureSet, path: FilePath, *, source: bool = False) -> None:
         self._path = path
         self._fields = LabelFields(feature_set, source=source)
 

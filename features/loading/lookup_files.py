@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from base.arrays import byte_lengths
 from base.errors import ConfigurationError
+from base.file_path import FilePath, parquet_source
 from base.suggest import unknown
 from features.compute.bind import MAX_KEY_BYTES
 from features.definition.feature_set import FeatureSet
@@ -45,7 +45,7 @@ class Loaded(NamedTuple):
 def load_lookup(
     feature_set: FeatureSet,
     lookup: str,
-    path: Path,
+    path: FilePath,
     store: OnlineStore,
     progress: Progress = lambda _done, _total: None,
 ) -> Loaded:
@@ -116,7 +116,7 @@ class LookupRows(NamedTuple):
 
 @contextmanager
 def open_lookup_file(
-    feature_set: FeatureSet, lookup: Lookup, path: Path, *, dated: bool = False
+    feature_set: FeatureSet, lookup: Lookup, path: FilePath, *, dated: bool = False
 ) -> Iterator[LookupFile]:
     """Open a Parquet file with values of ``lookup``.
 
@@ -130,7 +130,7 @@ def open_lookup_file(
         ConfigurationError: A column is invalid, or there are no rows.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(parquet_source(path)) as file:
             if not file.metadata.num_rows:
                 raise ConfigurationError(
                     f"{path} has no rows, so nothing was written; give a file with a row for each "
@@ -154,7 +154,7 @@ class LookupFile:
         self,
         feature_set: FeatureSet,
         lookup: Lookup,
-        path: Path,
+        path: FilePath,
         file: pq.ParquetFile,
         *,
         dated: bool,

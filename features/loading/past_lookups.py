@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from base.arrays import Mask
 from base.errors import ConfigurationError
+from base.file_path import FilePath
 from base.output_file import move_into_place, require_file_or_nothing
 from features.definition.feature_set import FeatureSet
 from features.loading.lookup_files import LookupFile, LookupRows, find_lookup, open_lookup_file
@@ -42,7 +43,7 @@ class PastLookup(NamedTuple):
 NO_PAST_LOOKUPS: Final[Mapping[str, PastLookup]] = {}
 
 
-def read_past_lookup(feature_set: FeatureSet, lookup: str, path: Path) -> PastLookup:
+def read_past_lookup(feature_set: FeatureSet, lookup: str, path: FilePath) -> PastLookup:
     """Read all values of ``lookup`` from a Parquet file with the columns of `load_lookup`.
 
     Raises:
@@ -57,7 +58,7 @@ def read_past_lookup(feature_set: FeatureSet, lookup: str, path: Path) -> PastLo
 
 
 @contextmanager
-def keep_rows(feature_set: FeatureSet, lookup: str, path: Path, kept: Path) -> Iterator[int]:
+def keep_rows(feature_set: FeatureSet, lookup: str, path: FilePath, kept: Path) -> Iterator[int]:
     """Append the rows of a lookup file to ``kept`` once the block has succeeded.
 
     A row is left out if ``kept`` says the same already: if its last row of that key and time has
@@ -88,7 +89,7 @@ def keep_rows(feature_set: FeatureSet, lookup: str, path: Path, kept: Path) -> I
                 move_into_place(complete, kept)
 
 
-def _write(feature_set: FeatureSet, name: str, path: Path, kept: Path, complete: Path) -> int:
+def _write(feature_set: FeatureSet, name: str, path: FilePath, kept: Path, complete: Path) -> int:
     """Write the rows of ``kept`` and the new ones to ``complete``; return the number of new ones.
 
     Without new ones nothing is written.

@@ -8,12 +8,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
 import pyarrow as pa
 
 from base.errors import ConfigurationError
+from base.file_path import FilePath
 from features.compute.enrich import Enriching, StoreRead
 from features.definition import FeatureSet
 from features.loading import NO_PAST_LOOKUPS, KnownLabels, PastLookup
@@ -62,7 +62,7 @@ class Built:
 def build(  # noqa: PLR0913  inputs of a table
     feature_set: FeatureSet,
     source: Iterable[EventTable],
-    out: Path,
+    out: FilePath,
     labels: KnownLabels | None = None,
     *,
     lookups: Mapping[str, PastLookup] = NO_PAST_LOOKUPS,

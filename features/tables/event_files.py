@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from base.arrays import Longs, RowErrors
 from base.errors import ConfigurationError, ErrorCode
+from base.file_path import FilePath
 from base.suggest import unknown
 from features.compute.bind import bind
 from features.definition import FeatureSet
@@ -82,7 +82,7 @@ class EventTableReader:
     def __init__(
         self,
         feature_set: FeatureSet,
-        files: Sequence[Path],
+        files: Sequence[FilePath],
         partitioning: Partitioning | None = None,
         chunk_rows: int = CHUNK_ROWS,
         record_time: str | None = None,
@@ -129,7 +129,7 @@ class EventTableReader:
                 first += chunk.rows
                 self.advance(rows.count)
 
-    def _events(self, path: Path, first: int, chunk: FileChunk, rows: Places) -> EventTable:
+    def _events(self, path: FilePath, first: int, chunk: FileChunk, rows: Places) -> EventTable:
         decoded = self._decoded(chunk)
         where = f"event file {path}"
         times = record_times(self._record_time, chunk.arrays, chunk.rows, where, first)
@@ -172,7 +172,7 @@ class EventTableReader:
                 columns[path] = as_array(decoded.columns[path])
         return columns
 
-    def _fraud(self, path: Path, first: int, chunk: FileChunk) -> pa.BooleanArray | None:
+    def _fraud(self, path: FilePath, first: int, chunk: FileChunk) -> pa.BooleanArray | None:
         array = chunk.arrays.get(self._label or "")
         if array is None:
             return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -12,6 +11,7 @@ import pyarrow as pa
 
 from base.arrays import Longs, RowErrors
 from base.errors import ConfigurationError, RecordError
+from base.file_path import FilePath
 from features.definition import FeatureSet
 from features.tables.event_table import record_times
 from schemas.avro.encode.encoder import RecordEncoder
@@ -57,7 +57,7 @@ class EventRecordReader:
         self._required, self._optional = _leaves(tree, feature_set.paths)
 
     def read(
-        self, path: Path, extra: Mapping[str, PathType] | None = None, chunk: int = CHUNK_ROWS
+        self, path: FilePath, extra: Mapping[str, PathType] | None = None, chunk: int = CHUNK_ROWS
     ) -> Iterator[EventRecords]:
         """Read the file in its order. Raises ConfigurationError if it lacks a column in use."""
         row = 0

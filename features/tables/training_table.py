@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from base.errors import ConfigurationError
-from base.output_file import move_into_place, require_file_or_nothing
+from base.file_path import FilePath, make_folder_for, put_into_place, require_writable
 from features.compute.matrix import Enriched
 from features.definition import FeatureSet
 from features.loading import PastLookup
@@ -44,7 +43,7 @@ _OPTIONS: Final[Mapping[str, Any]] = {
 
 
 class Table:
-    """Table written beside ``path`` and moved there by ``finish``.
+    """Table written beside ``path``, or to temporary files for a URL, and put there by ``finish``.
 
     With ``by_partition`` rows are ordered by partition, then as they are written; else as they are
     written.
@@ -55,7 +54,7 @@ class Table:
 
     def __init__(
         self,
-        path: Path,
+        path: FilePath,
         feature_set: FeatureSet,
         lookups: Mapping[str, PastLookup],
         *,
@@ -69,9 +68,9 @@ class Table:
         self._schema: pa.Schema | None = None
         self._writers: dict[int, pq.ParquetWriter] = {}
         self.flagged: Counter[str] = Counter()
-        require_file_or_nothing(path, "--out")
+        require_writable(path, "--out")
         with self._writing():
-            self._folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+            self._folder = make_folder_for(path)
 
     def __enter__(self) -> Self:
         return self
@@ -132,7 +131,7 @@ class Table:
             self._part(next(iter(self._writers))).rename(complete)
         else:
             self._join(complete)
-        move_into_place(complete, self._path)
+        put_into_place(complete, self._path)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from base.errors import BundleRefusedError
 from models.bundle.golden import Golden
 from models.bundle.load import Bundle, load_bundle, read_manifest
-from models.bundle.location import Location, resolve
 from models.bundle.manifest import Categories, FeatureRef, Knots, Manifest, TrainingRecord
 from models.bundle.verify import Verified, verify
 from models.bundle.write import write_bundle
@@ -19,13 +18,11 @@ __all__ = [
     "Golden",
     "Knots",
     "Limits",
-    "Location",
     "Manifest",
     "TrainingRecord",
     "Verified",
     "load_bundle",
     "read_manifest",
-    "resolve",
     "verify",
     "write_bundle",
 ]

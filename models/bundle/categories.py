@@ -14,7 +14,7 @@ import numpy as np
 from base.errors import BundleRefusedError
 from models.bundle.category_sets import WORD_BITS
 from models.bundle.manifest import Categories, CategoryList, FeatureRef, Manifest, NamedFeature
-from models.bundle.simplify import ModelCategories, decode_name
+from models.bundle.simplify import ModelCategories, decode_name, is_whole
 from models.bundle.trees import Trees
 
 _SHOWN = 5
@@ -48,7 +48,7 @@ def references(
     for column, feature in enumerate(features):
         categories, own = _as_part(feature.categories), named.get(column)
         if own is not None and not feature.fingerprint and categories is None:
-            if all(str(value).isascii() for value in own):  # see _cut_by_characters
+            if is_whole(own):
                 categories = Categories(values=own, other=False)
         elif own is not None:
             _check_same(feature.name, own, categories, where)
@@ -56,6 +56,41 @@ def references(
             FeatureRef(name=feature.name, fingerprint=feature.fingerprint, categories=categories)
         )
     return made
+
+
+def describe_unconfirmed(
+    features: Sequence[FeatureRef], named: ModelCategories, trees: Trees
+) -> list[str]:
+    """Notes about the categories that a model file does not confirm, for the model's owner.
+
+    Args:
+        features: Features, as from `references`.
+        named: Categories that the model file names, by column.
+        trees: Trees of the model.
+    """
+    notes = []
+    for column in category_counts(trees, len(features)):
+        feature, own = features[column], named.get(column)
+        if not feature.fingerprint or feature.categories is None:
+            continue
+        values = feature.categories.values
+        if own is None:
+            notes.append(
+                f"the model does not name the categories of {feature.name}: the codes of its "
+                f"training must be those of features.yaml, from 0: {_some(values)}"
+            )
+        elif own[: len(values)] != values:
+            notes.append(
+                f"XGBoost 3.1 to 3.3 cuts names that are not ASCII, so the categories of "
+                f"{feature.name} are compared in part: those of the training must be, in this "
+                f"order: {_some(values)}"
+            )
+        elif feature.categories.other:
+            notes.append(
+                f"{own[-1]!r}, the last category of {feature.name}, stands for all values that "
+                "features.yaml does not list"
+            )
+    return notes
 
 
 def only_used(features: Sequence[FeatureRef], trees: Trees) -> tuple[FeatureRef, ...]:

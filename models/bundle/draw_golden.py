@@ -9,6 +9,7 @@ a pool of such rows, those are kept that together reach the most leaves.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import xgboost as xgb
@@ -56,22 +57,22 @@ def draw_vectors(
 
 
 def _pool(trees: Trees, columns: int, rows: int, random: np.random.Generator) -> Floats32:
-    pool = _along_thresholds(trees, columns, rows, random)
+    counts = category_counts(trees, columns)
+    pool = _along_thresholds(trees, columns, rows, random, counts)
     leaves = np.flatnonzero(~trees.is_split)
     targets = random.permutation(leaves)[: len(pool)]
     parents = _parents(trees)
     for row, leaf in zip(pool, targets.tolist(), strict=False):
-        _lead_to(row, leaf, trees, parents)
+        _lead_to(row, leaf, trees, parents, counts)
     pool[0] = np.nan
     return pool
 
 
 def _along_thresholds(
-    trees: Trees, columns: int, rows: int, random: np.random.Generator
+    trees: Trees, columns: int, rows: int, random: np.random.Generator, counts: Mapping[int, int]
 ) -> Floats32:
     """Draw values at, just below and just above thresholds of their feature; some are missing."""
     values = np.zeros((rows, columns), dtype=np.float32)
-    counts = category_counts(trees, columns)
     for feature in range(columns):
         thresholds = trees.value[trees.is_split & (trees.feature == feature)]
         if feature in counts:  # and the next category, which no split names
@@ -93,7 +94,9 @@ def _parents(trees: Trees) -> Longs:
     return parents
 
 
-def _lead_to(row: Floats32, leaf: int, trees: Trees, parents: Longs) -> None:
+def _lead_to(
+    row: Floats32, leaf: int, trees: Trees, parents: Longs, counts: Mapping[int, int]
+) -> None:
     """Give `row` the values that lead to `leaf`; a feature without such a value is missing."""
     minimum: dict[int, np.float32] = {}
     upper_bound: dict[int, np.float32] = {}
@@ -103,7 +106,7 @@ def _lead_to(row: Floats32, leaf: int, trees: Trees, parents: Longs) -> None:
         feature, threshold = int(trees.feature[parent]), trees.value[parent]
         if trees.by_category[parent]:
             chosen = members(trees.words[trees.set_begin[parent] : trees.set_end[parent]])
-            given = categories.get(feature, np.arange(chosen[-1] + 2))
+            given = categories.get(feature, np.arange(counts[feature] + 1))
             keep = np.isin(given, chosen, invert=bool(node == trees.left[parent]))
             categories[feature] = given[keep]
         elif node == trees.left[parent]:

@@ -71,10 +71,10 @@ def check_accepted(facts: ModelFacts, where: str) -> None:
     """
     if facts.booster != "gbtree":
         raise BundleRefusedError(f"{where}: its booster is {facts.booster}, {_remedy(facts)}")
-    if facts.objective in _MULTI_CLASS and facts.outputs > 1:
-        if facts.outputs > _MAX_CLASSES:
+    if facts.objective in _MULTI_CLASS:
+        if not 1 < facts.outputs <= _MAX_CLASSES:
             raise BundleRefusedError(
-                f"{where}: it has {facts.outputs:,} classes; accepted are 2 to {_MAX_CLASSES}"
+                f"{where}: it has {facts.outputs:,} class(es); accepted are 2 to {_MAX_CLASSES}"
             )
     elif (meaning := _other_meaning(facts.objective)) or facts.outputs != 1:
         raise BundleRefusedError(
@@ -117,7 +117,7 @@ def check_fraud_class(facts: ModelFacts, fraud_class: int | None, where: str) ->
     if classes == 1 and fraud_class is not None:
         raise BundleRefusedError(
             f"{where}: fraud class {fraud_class} of a model with one output, {facts.objective}; "
-            "omit the class"
+            "omit the class if label 1 of the training was fraud, else train it so"
         )
     if classes > 1 and (fraud_class is None or not 0 <= fraud_class < classes):
         given = "and none is" if fraud_class is None else f"and {fraud_class} is"

@@ -47,7 +47,7 @@ class ModelFacts:
     """Facts about a model, as its file states them.
 
     Attributes:
-        booster: Kind of booster; `dart` if trees have weights other than 1.
+        booster: Kind of booster; `dart` if trees have weights.
         objective: Name of the objective.
         trees: Number of trees; 0 unless the booster is gbtree.
         columns: Number of columns.

@@ -6,7 +6,7 @@ share of it, by other code than those before (its issues 7642 and 10058). So tha
 depend on the micro-batch that its event happens to be in, every row is computed in a block of
 equally many rows, at the same place in memory and by one thread. `models.sandbox.child` proves that
 neither place nor neighbours in the block matter
-(docs/explanation/decisions/0033-onnx-in-blocks.md).
+(docs/explanation/decisions/0034-onnx-in-blocks.md).
 """
 
 from __future__ import annotations

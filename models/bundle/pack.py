@@ -12,7 +12,7 @@ from typing import Final
 import xgboost as xgb
 
 from base.errors import BundleRefusedError
-from models.bundle.categories import references
+from models.bundle.categories import describe_unconfirmed, references
 from models.bundle.draw_golden import DEFAULT_GOLDEN, draw_vectors
 from models.bundle.foreign_formats import explain_wrong_format, explain_wrong_json
 from models.bundle.load import read_manifest
@@ -112,7 +112,9 @@ def pack_model(  # noqa: PLR0913  options that a model file does not state
     except BundleRefusedError:
         shutil.rmtree(out)
         raise
-    notes = (*missing_notes, *rounds_notes, *((_WAS_DART,) if saved.was_dart else ()))
+    dart_notes = (_WAS_DART,) if saved.was_dart else ()
+    category_notes = describe_unconfirmed(features, saved.categories, trees)
+    notes = (*missing_notes, *rounds_notes, *dart_notes, *category_notes)
     return Packed(verified, read_manifest(out), notes)
 
 

@@ -82,7 +82,10 @@ def _simplified(content: bytes) -> SimpleModel:
         _multiply(list_in(model, "trees"), weights)
     if weights is None and not categories:
         return SimpleModel(content, {}, was_dart=False)
-    content = format_ubj(document) if is_ubj(content) else json.dumps(document).encode()
+    if is_ubj(content):
+        content = format_ubj(document)
+    else:  # without escapes like \u00e9, which XGBoost does not decode
+        content = json.dumps(document, ensure_ascii=False).encode()
     return SimpleModel(content, categories, weights is not None)
 
 
@@ -146,9 +149,14 @@ def _decode(encoded: Mapping[str, Any]) -> tuple[str | int, ...]:
             raise ValueError("offsets do not lead from the first byte of its values to the last")
         text = np.array(items, np.int8).tobytes() if items else b""
         decoded = tuple(decode_name(text[a:b]) for a, b in pairwise(offsets))
-    if len(set(decoded)) < len(decoded):
+    if len(set(decoded)) < len(decoded) and is_whole(decoded):
         raise ValueError("it names a category twice")
     return decoded
+
+
+def is_whole(names: tuple[str | int, ...]) -> bool:
+    """False for names that XGBoost 3.1 to 3.3 may have cut: those that are not ASCII."""
+    return all(isinstance(name, int) or (name.isascii() and "\\x" not in name) for name in names)
 
 
 def decode_name(encoded: bytes) -> str:

@@ -25,9 +25,10 @@ def choose_class(booster: xgb.Booster, given: str | None, where: str) -> int | N
     Raises:
         BundleRefusedError: if there is no such class.
     """
-    names = [str(name) for name in _wrapper(booster).get("classes_") or ()]
     if given is None:
         return None
+    classes = _wrapper(booster).get("classes_")
+    names = [str(name) for name in classes] if isinstance(classes, list) else []
     if given in names:
         return names.index(given)
     if names or not given.isdecimal():
@@ -67,6 +68,6 @@ def _wrapper(booster: xgb.Booster) -> dict[str, Any]:
     """Attributes that XGBoost's scikit-learn API has written into the file."""
     try:
         wrapper = json.loads(booster.attr("scikit_learn") or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return wrapper if isinstance(wrapper, dict) else {}

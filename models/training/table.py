@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 
 from base.arrays import Longs
 from base.errors import ConfigurationError
+from base.file_path import FilePath, parquet_source
 from models.bundle.manifest import Categories, FeatureRef
 from schemas.batch import Kind
 from schemas.files.values import to_column
@@ -73,7 +73,7 @@ class TrainingTable:
         lookups: File, SHA-256 and rows of the past values of each lookup; None for its defaults.
     """
 
-    def __init__(self, path: Path, card: str | None = None) -> None:
+    def __init__(self, path: FilePath, card: str | None = None) -> None:
         """Read the table, except its features.
 
         Args:
@@ -93,7 +93,9 @@ class TrainingTable:
         time, label, label_time, amount = (
             columns[role] for role in ("time", "label", "label_time", "amount")
         )
-        rows = pq.read_table(path, columns=[*{time, self.card, label, label_time, amount}])
+        rows = pq.read_table(
+            parquet_source(path), columns=[*{time, self.card, label, label_time, amount}]
+        )
         self.times = _times(rows, time, path)
         self._cards = _codes(rows[self.card])
         self._labels = rows[label].fill_null(int(UNKNOWN)).to_numpy().astype(np.int8)
@@ -146,10 +148,10 @@ class TrainingTable:
         )
 
 
-def _read_description(path: Path) -> dict[str, Any]:
+def _read_description(path: FilePath) -> dict[str, Any]:
     """Read the description of the columns from the metadata of the file."""
     try:
-        schema = pq.read_schema(path)
+        schema = pq.read_schema(parquet_source(path))
     except (OSError, pa.ArrowInvalid) as error:
         raise ConfigurationError(f"--features: {path} cannot be read: {error}") from error
     text = (schema.metadata or {}).get(METADATA)
@@ -181,7 +183,7 @@ def _features(description: Mapping[str, Any]) -> tuple[FeatureRef, ...]:
     )
 
 
-def _card(path: Path, columns: Mapping[str, Any], given: str | None) -> str:
+def _card(path: FilePath, columns: Mapping[str, Any], given: str | None) -> str:
     """Column that identifies the card; without entities it is the event's id."""
     entities: list[str] = [*columns["entities"].values()]
     if given is None:
@@ -195,7 +197,7 @@ def _card(path: Path, columns: Mapping[str, Any], given: str | None) -> str:
     return given
 
 
-def _times(rows: pa.Table, name: str, path: Path) -> Longs:
+def _times(rows: pa.Table, name: str, path: FilePath) -> Longs:
     array = rows[name].combine_chunks()
     column, wrong = to_column(array, Kind.TIME, 0, f"column {name!r} of {path}")
     if wrong.any() or not column.valid.all():
@@ -212,7 +214,9 @@ def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int32]:
     return codes
 
 
-def _matrix(path: Path, names: list[str], rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+def _matrix(
+    path: FilePath, names: list[str], rows: npt.NDArray[np.intp]
+) -> npt.NDArray[np.float32]:
     """Read features of some rows; only the row groups with these rows are read.
 
     Args:
@@ -225,7 +229,7 @@ def _matrix(path: Path, names: list[str], rows: npt.NDArray[np.intp]) -> npt.NDA
     """
     matrix = np.empty((len(rows), len(names)), np.float32)
     first = 0
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(parquet_source(path)) as file:
         for group in range(file.num_row_groups):
             end = first + file.metadata.row_group(group).num_rows
             low, high = np.searchsorted(rows, [first, end])

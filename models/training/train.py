@@ -125,14 +125,14 @@ def _types(table: TrainingTable, options: TrainingOptions) -> tuple[str, ...]:
     categorical = [feature.name for feature in table.features if feature.categories is not None]
     if not categorical:
         raise ConfigurationError(
-            f"--by-category: {table.path} has no category feature; add one to features.yaml "
+            f"--by-category (or --like): {table.path} has no category feature; add one to features.yaml "
             "(category: {field: …, values: [...]}), and build the table again"
         )
     constrained = sorted(options.monotone.keys() & set(categorical))
     if constrained:
         raise ConfigurationError(
             f"--monotone: {', '.join(constrained)} is split by categories, which have no order; "
-            "omit the constraint or --by-category"
+            "omit the constraint, or train by thresholds, without --by-category and --like"
         )
     return tuple("float" if each.categories is None else "c" for each in table.features)
 

@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import fastavro
 
 from base.errors import ConfigurationError, SchemaRefusedError
+from base.file_path import FilePath
 from schemas.avro.types import MAX_NODES, Type, parse_writer_schema
 from schemas.fastavro_schema import FastavroSchema, decimals
 from schemas.files.container_rows import BlockReader, Lost, is_bounded
@@ -48,7 +48,7 @@ class Container:
         stream: The file, with a header that fastavro accepts.
     """
 
-    path: Path
+    path: FilePath
     tree: Type
     schema: FastavroSchema | None
     stream: Any
@@ -114,7 +114,7 @@ class Container:
 
 
 @contextmanager
-def open_container(path: Path) -> Iterator[Container]:
+def open_container(path: FilePath) -> Iterator[Container]:
     """Open an Avro container.
 
     Raises:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from base.errors import ErrorCode, RecordError
+from base.file_path import FilePath, parquet_source
 from schemas.avro.definitions import MAX_JSON_DEPTH, json_depth
 from schemas.files.arrow_values import plain, uuid_texts
 from schemas.files.avro_container import open_container
@@ -56,10 +56,10 @@ class Chunk:
     inexact: dict[str, list[int]] = field(default_factory=dict)
 
 
-def parquet_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
+def parquet_chunks(path: FilePath, rows: int, pick: Pick) -> Iterator[Chunk]:
     """Read chunks of at most ``rows`` rows; fields of structs have dotted names."""
     # In nanoseconds, Arrow's default for INT96, dates such as 9999-12-31 overflow.
-    with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
+    with pq.ParquetFile(parquet_source(path), coerce_int96_timestamp_unit="us") as file:
         parts = dict(_leaves(file.schema_arrow))
         names = pick(parts)
         # Without any column, a batch would have no number of rows.
@@ -74,12 +74,12 @@ def parquet_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
             yield chunk
 
 
-def count_parquet(path: Path) -> int:
+def count_parquet(path: FilePath) -> int:
     """Count the rows by the footer of the file."""
-    return int(pq.read_metadata(path).num_rows)
+    return int(pq.read_metadata(parquet_source(path)).num_rows)
 
 
-def avro_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
+def avro_chunks(path: FilePath, rows: int, pick: Pick) -> Iterator[Chunk]:
     """Read chunks of at most ``rows`` rows; fields of records have dotted names."""
     with open_container(path) as container:
         logical = container.leaves()
@@ -95,13 +95,13 @@ def avro_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
             yield chunk
 
 
-def count_avro(path: Path) -> int:
+def count_avro(path: FilePath) -> int:
     """Count the rows by the headers of the blocks."""
     with open_container(path) as container:
         return container.count()
 
 
-def json_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
+def json_chunks(path: FilePath, rows: int, pick: Pick) -> Iterator[Chunk]:
     """Read chunks of at most ``rows`` lines without blank ones; members have dotted names.
 
     A line that is not a JSON object is an error of its row. Each chunk may add names, and a name
@@ -122,7 +122,7 @@ def json_chunks(path: Path, rows: int, pick: Pick) -> Iterator[Chunk]:
             yield read
 
 
-def count_json(path: Path) -> int:
+def count_json(path: FilePath) -> int:
     """Count the lines that are not blank."""
     with json_lines(path) as lines:
         return sum(1 for _ in lines)

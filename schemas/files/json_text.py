@@ -8,10 +8,10 @@ import re
 from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 from base.errors import ConfigurationError
+from base.file_path import FilePath
 
 MAGIC_BYTES = 8
 _HEAD_BYTES = 4_096
@@ -59,7 +59,7 @@ def detect_format(head: bytes) -> DetectedFormat | None:
 
 
 @contextmanager
-def json_lines(path: Path) -> Iterator[Iterator[str | bytes]]:
+def json_lines(path: FilePath) -> Iterator[Iterator[str | bytes]]:
     """Read the lines of a file that are not blank, as bytes of UTF-8 or as text.
 
     Raises:

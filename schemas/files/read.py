@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -13,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from base.arrays import RowErrors
-from base.errors import ConfigurationError, ErrorCode
+from base.errors import ConfigurationError, DependencyUnavailableError, ErrorCode
+from base.file_path import FilePath
 from schemas.batch import Column, Decoded, Kind
 from schemas.files.avro_container import ANY
 from schemas.files.formats import (
@@ -41,8 +40,6 @@ Aliases: TypeAlias = Mapping[str, str | tuple[str, ...]]
 """Other names that a file may use for a path, by path."""
 
 CHUNK_ROWS = 50_000
-# Parsed as a path, s3://bucket/file has one slash.
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 _NO_DIGITS = dict.fromkeys(
     (Kind.STRING, Kind.LONG), " (of floats, only whole numbers up to 2**53 have digits)"
@@ -69,8 +66,8 @@ class FileChunk:
 
 
 class _Format(NamedTuple):
-    chunks: Callable[[Path, int, Pick], Iterator[Chunk]]
-    count: Callable[[Path], int]
+    chunks: Callable[[FilePath, int, Pick], Iterator[Chunk]]
+    count: Callable[[FilePath], int]
 
 
 _TO_PARQUET = " (such as pandas.read_csv(FILE).to_parquet(OTHER): Parquet keeps the column types)"
@@ -91,7 +88,7 @@ _FORMATS = {
 
 
 def read_events(
-    path: Path,
+    path: FilePath,
     wanted: PathTypes,
     aliases: Aliases,
     chunk_rows: int = CHUNK_ROWS,
@@ -121,7 +118,7 @@ def read_events(
 
 
 def read_chunks(
-    path: Path,
+    path: FilePath,
     wanted: PathTypes,
     aliases: Aliases,
     chunk_rows: int = CHUNK_ROWS,
@@ -174,7 +171,7 @@ def decode_rows(events: list[Any], paths: PathTypes, aliases: Aliases, where: st
     return _decoded(where, chunk, paths, paths, {})
 
 
-def count_rows(path: Path) -> int:
+def count_rows(path: FilePath) -> int:
     """Count the rows that ``read_events`` returns, without decoding them.
 
     Raises:
@@ -184,7 +181,7 @@ def count_rows(path: Path) -> int:
     return _attempt(path, lambda: count(path))
 
 
-def _format(path: Path) -> _Format:
+def _format(path: FilePath) -> _Format:
     if path.is_dir():
         raise ConfigurationError(
             f"event file {path} is a folder: name the files in it, such as {path}/*.parquet if "
@@ -198,8 +195,7 @@ def _format(path: Path) -> _Format:
             f"{', '.join(_FORMATS)}{hint}"
         )
     if not path.is_file():
-        at = " (files are read from this machine: download it)" if _ADDRESS.match(str(path)) else ""
-        raise ConfigurationError(f"event file {path} does not exist or is not a file{at}")
+        raise ConfigurationError(f"event file {path} does not exist or is not a file")
     with path.open("rb") as file:
         detected = detect_format(file.read(MAGIC_BYTES))
     if detected and path.suffix.lower() not in detected.suffixes:
@@ -207,10 +203,10 @@ def _format(path: Path) -> _Format:
     return file_format
 
 
-def _attempt(path: Path, read: Callable[[], T]) -> T:
+def _attempt(path: FilePath, read: Callable[[], T]) -> T:
     try:
         return read()
-    except ConfigurationError:
+    except (ConfigurationError, DependencyUnavailableError):
         raise
     except Exception as error:  # readers raise exceptions of any type for broken bytes
         raise ConfigurationError(

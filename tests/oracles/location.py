@@ -1,10 +1,11 @@
 """Create a location of valid and broken bundles, and change its champion on request.
 
-``python -m tests.oracles.location TRAINED LOCATION`` is a separate process, because the system
-tests import nothing of the worker. TRAINED is a folder that ``tests.oracles.train`` has filled. The
-folder of a valid bundle has the name of its version. When all bundles are written and the first
-valid one is the champion, the program prints a line of JSON with their names in ``good`` and
-``broken``. Then it answers each line on stdin, ``promote NAME`` or ``rollback``, with the champion.
+``python -m tests.oracles.location TRAINED FOLDER [--at URL]`` is a separate process, because the
+system tests import nothing of the worker. TRAINED is a folder that ``tests.oracles.train`` has
+filled. The folder of a valid bundle has the name of its version. With ``--at`` all bundles are added
+to that remote location. When all bundles are written and the first valid one is the champion, the
+program prints a line of JSON with their names in ``good`` and ``broken``. Then it answers each line
+on stdin, ``promote NAME`` or ``rollback``, with the champion.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -20,12 +22,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from models.bundle import Bundle, Location, load_bundle, write_bundle
+from models.bundle import Bundle, load_bundle, write_bundle
 from models.bundle.draw_golden import draw_vectors
 from models.bundle.manifest import Knots
 from models.bundle.model_file import ModelDocument
 from models.bundle.pack_onnx import SampleRows, pack_onnx
 from models.bundle.packed import Names
+from models.location import FolderLocation, Location, open_location
 from models.training.fit import fit
 from tests.support.bundles import booster_in, edit_manifest
 from tests.support.onnx_models import network, saved
@@ -67,19 +70,31 @@ def main() -> None:
     """Create the location, print its bundles, and answer requests until stdin ends."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("trained", type=Path, metavar="TRAINED")
-    parser.add_argument("location", type=Path, metavar="LOCATION")
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    parser.add_argument("--at", metavar="URL", help="remote location to add all bundles to")
     arguments = parser.parse_args()
-    location = Location(arguments.location)
-    _make(load_bundle(arguments.trained / "model"), location.folder)
-    location.promote(_GOOD[0])
+    _make(load_bundle(arguments.trained / "model"), arguments.folder)
+    location, names = _location(arguments.folder, arguments.at)
+    own_names = {there: here for here, there in names.items()}
+    location.promote(names[_GOOD[0]])
     _say(json.dumps({"good": [*_GOOD, *_NETWORKS], "broken": _BROKEN}))
     for line in sys.stdin:
         match line.split():
             case ["promote", name]:
-                location.promote(name)
+                location.promote(names[name])
                 _say(name)
             case ["rollback"]:
-                _say(location.rollback()[0])
+                _say(own_names[location.rollback()[0]])
+
+
+def _location(folder: Path, url: str | None) -> tuple[Location, dict[str, str]]:
+    """Open the location; return it with the names of the bundles in it, by their folders."""
+    names = (*_GOOD, *_NETWORKS, *_BROKEN)
+    if url is None:
+        return FolderLocation(folder), {name: name for name in names}
+    with tempfile.TemporaryDirectory() as cache:
+        location = open_location(url, cache=Path(cache))
+    return location, {name: location.add(folder / name, name) for name in names}
 
 
 def _say(line: str) -> None:

@@ -15,6 +15,7 @@ from models.bundle import load_bundle
 from models.policy import Rules, load_policy
 from schemas.avro.decoder import Decoder
 from schemas.batch import Position, Records
+from tests.support.changes import MODELS
 from worker.pipeline import Pipeline
 from worker.stages.serving import LoadedModel, Serving
 
@@ -38,6 +39,7 @@ class Servings:
 
     def __init__(self, pipeline: Pipeline, folder: Path) -> None:
         self._pipeline = pipeline
+        self._folder = folder
         self._archive = folder / ARCHIVE
         own = pipeline.serving
         self._models: dict[str, LoadedModel] = {pipeline.bundle.version: own.model}
@@ -69,7 +71,9 @@ class Servings:
     def _model(self, version: str) -> LoadedModel:
         location = self._pipeline.settings.model.location
         if location is not None and version not in self._models:
-            bundle = load_bundle(location / version)
+            # What a remote location has, was added from this folder.
+            folder = location if isinstance(location, Path) else self._folder / MODELS
+            bundle = load_bundle(folder / version)
             self._models[version] = LoadedModel(bundle, open_backend(bundle, "cpu", threads=1))
         return self._models.get(version) or self._models[self._pipeline.bundle.version]
 

@@ -248,7 +248,8 @@ def test_a_challenger_differs_in_what_keeps_it_apart_and_in_nothing_else() -> No
     assert champion.state_name != challenger.state_name
     assert load_policy(challenger.policy).default == load_policy(champion.policy).default
     mounts = {mount["mountPath"] for mount in container()["volumeMounts"]}
-    assert str(challenger.model.location and challenger.model.location.parent) in mounts
+    assert isinstance(challenger.model.location, Path)
+    assert str(challenger.model.location.parent) in mounts
 
 
 def test_a_challenger_stands_beside_the_champion() -> None:

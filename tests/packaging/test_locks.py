@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 LOCKS = sorted(path.name for path in (ROOT / "locks").iterdir())
 # What stands in each lock, as extras; the project's own dependencies besides.
 EXTRAS = {
-    "cpu.txt": ["cpu", "embedded", "train", "onnx", "dev"],
-    "gpu.txt": ["gpu", "embedded", "train", "onnx", "dev"],
+    "cpu.txt": ["cpu", "embedded", "mlflow", "train", "onnx", "dev"],
+    "gpu.txt": ["gpu", "embedded", "mlflow", "train", "onnx", "dev"],
     "run-cpu.txt": ["cpu"],
     "run-gpu.txt": ["gpu"],
     "run-cpu-onnx.txt": ["cpu", "onnx"],
@@ -57,7 +57,7 @@ def pins(name: str, environment: dict[str, str]) -> dict[str, str]:
 
 
 def test_every_lock_is_known() -> None:
-    others = {"build.txt", "peers.txt", "torch.txt"}
+    others = {"build.txt", "mlflow.txt", "peers.txt", "torch.txt"}
     assert sorted({*EXTRAS, *others}) == LOCKS
 
 

@@ -17,6 +17,8 @@ from tests.support.rig import ROOT
 
 Fault = Literal["YAML", "threshold", "field", "version"]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
+MODELS = "models"
+"""Folder beside worker.yaml with all bundles, also those of a remote location."""
 
 _CODES = {
     "AMOUNT": ["AMOUNT*", "SUM_*", "MEAN_*", "MAX_*", "LAST"],
@@ -30,14 +32,21 @@ class Champions:
 
     As a context manager it ends the process on exit.
 
+    Args:
+        trained: Folder that `tests.support.rig.train` has filled.
+        folder: Folder to create with the bundles.
+        url: Remote location to add them to; None to serve from the folder.
+
     Attributes:
+        location: What the workers follow: the folder or the URL.
         good: Names of the valid bundles.
         broken: Names of the broken bundles.
     """
 
-    def __init__(self, trained: Path, location: Path) -> None:
-        self.location = location
-        command = [sys.executable, "-m", "tests.oracles.location", str(trained), str(location)]
+    def __init__(self, trained: Path, folder: Path, url: str | None = None) -> None:
+        self.location = str(folder) if url is None else url
+        command = [sys.executable, "-m", "tests.oracles.location", str(trained), str(folder)]
+        command += [] if url is None else ["--at", url]
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,

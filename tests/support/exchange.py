@@ -213,7 +213,7 @@ class Swaps:
         """Wait until all records are answered, then send SIGTERM while a bundle is verified."""
         self._feed.stop()
         self._rig.await_all_answered(DRAIN_S)
-        location = self._champions.location
+        location = copies_of(self._rig, self._champions.location)
         self._champions.promote(HANGS)
         await_that(
             lambda: len(verifying(location)) == len(self._replicas),
@@ -236,10 +236,17 @@ class Swaps:
         self._policies.restore(self._expected.policy)
 
 
-def follow(rig: Rig, location: Path) -> None:
+def copies_of(rig: Rig, location: str) -> Path:
+    """Folder of the bundles that workers load: the location itself, or the copies of a remote one."""
+    return rig.folder / "cache" if ":" in location else Path(location)
+
+
+def follow(rig: Rig, location: str) -> None:
     """Configure the rig's workers to follow the location and the policy in the rig's folder."""
     file = rig.folder / "worker.yaml"
     settings = yaml.safe_load(file.read_text())
-    model = {"location": str(location), "device": "cpu", "threads": 1, "verify_timeout_s": VERIFY_S}
+    model = {"location": location, "device": "cpu", "threads": 1, "verify_timeout_s": VERIFY_S}
+    if ":" in location:
+        model["cache"] = str(rig.folder / "cache")
     settings |= {"model": model, "policy": "policy.yaml", "reload_s": RELOAD_S}
     file.write_text(yaml.safe_dump(settings))

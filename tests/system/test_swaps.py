@@ -15,6 +15,7 @@ from tests.commands.swaps import FAULTS, play
 from tests.support.changes import Champions, Policies
 from tests.support.exchange import SETTINGS, follow
 from tests.support.load import Load
+from tests.support.object_servers import open_place
 from tests.support.replica import Replica, ServedState
 from tests.support.rig import Rig
 
@@ -22,6 +23,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 PROGRAM = ("-m", "tests.support.buggy_worker", "--bug", "mixed_batch")
 SWAPS = 5
+FEW_SWAPS = 2
 _DEADLINE_S = 60.0
 
 MakeRig = Callable[[], Rig]
@@ -46,6 +48,24 @@ def test_scores_are_what_the_model_and_policy_named_on_them_give(
     assert happened == {"swaps": SWAPS, "rollbacks": 1, "reloads": 3}
     assert min(result[name] for name in ("refused_models", "refused_policies")) >= 1
     assert result["events"] > 5_000
+
+
+def test_champions_on_an_object_store_are_exchanged_under_load(
+    make_rig: MakeRig,
+    trained: Path,
+    seed: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with open_place("s3", tmp_path / "s3") as make_place:
+        place = make_place()
+        for name, value in place.environment.items():
+            monkeypatch.setenv(name, value)
+        result, held = play(make_rig(), trained, FEW_SWAPS, seed, str(place.where))
+    assert {name: result[name] for name in FAULTS} == dict.fromkeys(FAULTS, 0)
+    assert held, result
+    assert (result["location"], result["swaps"], result["rollbacks"]) == ("s3", FEW_SWAPS, 1)
+    assert result["refused_models"] >= 1
 
 
 def test_a_micro_batch_that_mixes_two_models_is_found(make_rig: MakeRig, trained: Path) -> None:

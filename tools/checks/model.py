@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from base.errors import BundleRefusedError
 from features.definition import FeatureSet
 from models.backend import open_backend
-from models.bundle import Bundle, Location, read_manifest, resolve
+from models.bundle import Bundle, read_manifest
 from models.policy import Rules
-from tools.checks.finding import Finding, failed, ok, pluralize, run_check, skipped
-from worker.reload import proven_bundle
+from tools.checks.finding import (
+    Finding,
+    failed,
+    ok,
+    pluralize,
+    run_check,
+    skipped,
+    warning,
+)
+from worker.reload import ModelSource, proven_bundle
+from worker.reload.model_source import AWAY
 from worker.settings import WorkerSettings
 
 BUNDLE, FITS, DEVICE = "model bundle", "model and features", "device"
@@ -34,7 +41,8 @@ def check_model(settings: WorkerSettings, feature_set: FeatureSet | None) -> lis
 
 def _check_bundle(settings: WorkerSettings, feature_set: FeatureSet | None) -> list[Finding]:
     model = settings.model
-    bundle = proven_bundle(settings)
+    source = ModelSource(model)
+    bundle = proven_bundle(settings, source)
 
     def fits() -> list[Finding]:
         if feature_set is None:
@@ -48,11 +56,29 @@ def _check_bundle(settings: WorkerSettings, feature_set: FeatureSet | None) -> l
         backend = open_backend(bundle, model.device, model.threads)
         return [ok(DEVICE, f"{backend.device} (model.device: {model.device})")]
 
-    found = _in_words(bundle, model.location)
-    return [ok(BUNDLE, found), *run_check(FITS, fits), *run_check(DEVICE, device)]
+    return [_found(bundle, source), *run_check(FITS, fits), *run_check(DEVICE, device)]
 
 
-def _in_words(bundle: Bundle, location: Path | None) -> str:
+def _found(bundle: Bundle, source: ModelSource) -> Finding:
+    """Describe the bundle; a copy that stands in for a location that is away is a warning."""
+    if source.fallback is not None:
+        return warning(
+            BUNDLE,
+            f"{source.location} cannot be read ({source.reason}); the copy of its champion "
+            f"{source.fallback.name}, verified at {source.fallback.verified_at}, would serve: "
+            f"{_in_words(bundle)}",
+            "see that the location can be reached from here, and its credentials",
+        )
+    words = _in_words(bundle)
+    if source.location is not None:
+        champion, former = source.location.champions()
+        words = f"champion {champion} of {source.location}, {words}, " + (
+            f"previous champion {former[-1]}" if former else "no previous champion"
+        )
+    return ok(BUNDLE, words)
+
+
+def _in_words(bundle: Bundle) -> str:
     knots = bundle.calibration
     words = [
         f"{bundle.name} {bundle.version}",
@@ -60,10 +86,6 @@ def _in_words(bundle: Bundle, location: Path | None) -> str:
         "calibrated" if knots else "not calibrated",
         f"reproduces its {pluralize(len(bundle.golden.margins), 'golden margin')}",
     ]
-    if location is not None:
-        before = Location(location).previous()
-        words.insert(0, f"champion {bundle.path.name} of {location}")
-        words.append(f"previous champion {before[-1]}" if before else "no previous champion")
     return ", ".join(words)
 
 
@@ -78,9 +100,8 @@ def check_reasons(settings: WorkerSettings, rules: Rules | None) -> list[Finding
 
 def _check_codes(settings: WorkerSettings, rules: Rules) -> list[Finding]:
     try:
-        path = resolve(settings.model.bundle, settings.model.location)
-        manifest = read_manifest(path)
-    except BundleRefusedError:
+        manifest = read_manifest(ModelSource(settings.model).fetch().path)
+    except (BundleRefusedError, *AWAY):
         return [skipped(REASONS, "there is no valid bundle")]
     names = [feature.name for feature in manifest.features]
     coding = rules.coding(names, f"{manifest.name} {manifest.version}")

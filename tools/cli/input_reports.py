@@ -7,6 +7,8 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from base.file_path import FilePath, file_path
+
 if TYPE_CHECKING:
     from features.definition import FeatureSet
     from features.loading import KnownLabels, PastLookup
@@ -18,7 +20,7 @@ SORT_THEM = "--sort sorts all rows by event time first"
 _SHOWN = 5
 
 
-def known_labels(feature_set: FeatureSet, path: Path | None) -> KnownLabels | None:
+def known_labels(feature_set: FeatureSet, path: FilePath | None) -> KnownLabels | None:
     """Read all labels of a file; None if no file is given.
 
     Raises:
@@ -54,7 +56,6 @@ def past_lookups(feature_set: FeatureSet, given: Sequence[str]) -> dict[str, Pas
     """
     from base.errors import ConfigurationError
     from features.loading.past_lookups import read_past_lookup
-    from tools.cli.options import require_path
 
     past: dict[str, PastLookup] = {}
     for text in given:
@@ -67,9 +68,8 @@ def past_lookups(feature_set: FeatureSet, given: Sequence[str]) -> dict[str, Pas
             raise ConfigurationError(
                 f"--lookup: {name} is given twice; put all its rows into one file"
             )
-        require_path("--lookup", Path(file))
         try:
-            past[name] = read_past_lookup(feature_set, name, Path(file))
+            past[name] = read_past_lookup(feature_set, name, file_path(file))
         except ConfigurationError as error:
             raise ConfigurationError(f"--lookup: {error}") from error
     return past

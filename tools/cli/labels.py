@@ -6,11 +6,11 @@ import json
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from base.file_path import FilePath, file_path
 from tools.cli.input_reports import refuse_nothing, require_fraud_windows, tell_refused
 from tools.cli.options import HERE, Commands, PipelineOption
 from worker.process.exits import ExitCode
@@ -70,8 +70,9 @@ class _LabelCounts:
 @app.command("send")
 def send(
     files: Annotated[
-        list[Path],
+        list[FilePath],
         typer.Argument(
+            parser=file_path,
             metavar="FILE",
             help="Labels: .parquet, .avro (container), .jsonl or .ndjson.",
             show_default=False,
@@ -121,7 +122,7 @@ def _send(
     feature_set: FeatureSet,
     settings: WorkerSettings,
     topic: str,
-    paths: Sequence[Path],
+    paths: Sequence[FilePath],
     *,
     dry_run: bool,
 ) -> _LabelCounts:

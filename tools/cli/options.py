@@ -1,4 +1,4 @@
-"""Options that commands share; groups of commands that accept local paths only."""
+"""Options that commands share; groups of commands that check their local paths."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from base.errors import ConfigurationError
+from base.file_path import FilePath, file_path
 
 # As a path, s3://bucket/file has one slash. A single letter is a drive of Windows.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/")
@@ -39,17 +40,22 @@ SetOption = Annotated[
 ]
 EVENTS = typer.Option(
     "--events",
+    parser=file_path,
     metavar="FILE...",
-    help="Event files, read one after the other: .parquet, .avro (container), .jsonl or .ndjson.",
+    help="Event files, read one after the other: .parquet, .avro (container), .jsonl or .ndjson; "
+    "paths or URLs.",
     show_default=False,
 )
-EventsOption = Annotated[list[Path] | None, EVENTS]
+EventsOption = Annotated[list[FilePath] | None, EVENTS]
 # `--events a b c`: an option takes one value, what follows it are arguments.
-MoreEvents = Annotated[list[Path] | None, typer.Argument(metavar="[FILE...]", hidden=True)]
+MoreEvents = Annotated[
+    list[FilePath] | None, typer.Argument(parser=file_path, metavar="[FILE...]", hidden=True)
+]
 LabelsOption = Annotated[
-    Path | None,
+    FilePath | None,
     typer.Option(
         "--labels",
+        parser=file_path,
         metavar="FILE",
         help="Labels that replace the label column of the events: a label file, or a table of "
         "`features build`.",
@@ -100,7 +106,7 @@ def features_file(given: Path | None, pipeline: Path) -> Path:
 
 
 class Commands(typer.Typer):
-    """Group of commands that reject addresses in every option and argument that is a path."""
+    """Group of commands that reject addresses in options and arguments that are local paths."""
 
     def command(self, *given: Any, **settings: Any) -> Callable[[F], F]:
         """Register a command like ``typer.Typer.command``, with the check of its paths."""
@@ -111,8 +117,8 @@ def require_path(name: str, path: Path) -> None:
     """Raise ConfigurationError if the value of the option or argument ``name`` is an address."""
     if _ADDRESS.match(str(path)):
         raise ConfigurationError(
-            f"{name}: {path} is an address, and commands read and write local files only; name a "
-            "local path, and copy the file before or afterwards"
+            f"{name}: {path} is an address, and this is read and written as a local file only; "
+            "name a local path, and copy the file before or afterwards"
         )
 
 

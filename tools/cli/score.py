@@ -6,11 +6,11 @@ import json
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from base.file_path import FilePath, file_path
 from tools.cli.input_reports import note, tell_flagged, tell_times
 from tools.cli.options import HERE, PipelineOption, RecordTimeOption
 from worker.process.exits import ExitCode
@@ -40,7 +40,12 @@ class _Counts:
 
 def score(
     events: Annotated[
-        Path, typer.Option(help="Event file: .parquet, .avro (container), .jsonl or .ndjson.")
+        FilePath,
+        typer.Option(
+            parser=file_path,
+            metavar="FILE",
+            help="Event file: .parquet, .avro (container), .jsonl or .ndjson; a path or URL.",
+        ),
     ],
     limit: Annotated[int | None, typer.Option(min=1, help="Number of rows to read.")] = None,
     record_time: RecordTimeOption = None,
@@ -81,7 +86,7 @@ def score(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _rows(events: Path) -> int:
+def _rows(events: FilePath) -> int:
     """The number of rows in the file. Raises ConfigurationError if there is none."""
     from base.errors import ConfigurationError
     from schemas.files.read import count_rows
@@ -94,7 +99,7 @@ def _rows(events: Path) -> int:
 
 def _lines(
     pipeline: Pipeline,
-    events: Path,
+    events: FilePath,
     limit: int | None,
     record_time: str | None,
     counts: _Counts,
@@ -129,7 +134,7 @@ def _print(lines: Iterator[tuple[str, dict[str, Any]]]) -> tuple[int, int]:
 
 
 def _table(
-    pipeline: Pipeline, events: Path, lines: Iterator[tuple[str, dict[str, Any]]]
+    pipeline: Pipeline, events: FilePath, lines: Iterator[tuple[str, dict[str, Any]]]
 ) -> tuple[int, int]:
     """Print scores as a table, and refused rows on stderr; return the number of each."""
     from rich.console import Console

@@ -10,10 +10,12 @@ from dataclasses import asdict
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from base.file_path import FilePath, file_path
+from tools.cli.model.bundles import BundleTarget
 from tools.cli.options import Unlabelled, UnlabelledOption
 
 if TYPE_CHECKING:
@@ -21,9 +23,31 @@ if TYPE_CHECKING:
     from models.training.table import TrainingTable
     from models.training.training_days import TrainingDays
     from models.training.training_options import TrainingOptions
-    from models.training.write_outputs import OutputOptions
 
 _DATE = ["%Y-%m-%d"]
+
+
+class Tracker(StrEnum):
+    """Server that keeps the results of trainings."""
+
+    mlflow = "mlflow"
+
+
+class _Written(NamedTuple):
+    """Outputs of a training.
+
+    Attributes:
+        bundle: Path or URL of the bundle.
+        logged: Version that was registered with MLflow, as a bundle of a location; None for none.
+    """
+
+    bundle: str
+    logged: str | None
+
+    @property
+    def policy(self) -> str:
+        """Path or URL of the suggested policy."""
+        return f"{self.bundle}.policy.yaml"
 
 
 class Device(StrEnum):
@@ -36,11 +60,16 @@ class Device(StrEnum):
 def train(
     *,
     features: Annotated[
-        Path,
-        typer.Option(metavar="TABLE.parquet", help="Training table that `features build` wrote."),
+        FilePath,
+        typer.Option(
+            parser=file_path,
+            metavar="TABLE.parquet",
+            help="Training table that `features build` wrote; a path or URL.",
+        ),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle; must not exist.")
+        str,
+        typer.Option(metavar="BUNDLE", help="Folder or URL of the bundle; must not exist."),
     ],
     since: Annotated[
         datetime | None,
@@ -155,6 +184,14 @@ def train(
             help="Decimal digits of amounts; same value as events.amount.scale in features.yaml.",
         ),
     ] = 2,
+    log: Annotated[
+        Tracker | None,
+        typer.Option(
+            help="Log parameters, folds, report and bundle to the server MLFLOW_TRACKING_URI, and "
+            "register the bundle as the next version of the model.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train a model on a table; write its bundle, a report and a suggested policy.
 
@@ -166,43 +203,50 @@ def train(
     beside it. The last line on stdout is JSON.
     """
     from models.backend.threads import available_threads
+    from models.training.log_training import log_training, require_tracking
     from models.training.table import TrainingTable
     from models.training.training_days import find_training_days
     from models.training.training_options import TrainingOptions, read_earlier_training
     from models.training.write_outputs import OutputOptions, write_training
 
     started = time.perf_counter()
-    wanted = OutputOptions(out, name, version, alerts, review_cost, scale)
-    wanted.require_free()
-    like_params = None if like is None else read_earlier_training(like)
-    options = TrainingOptions(
-        seed=seed,
-        tries=tries,
-        forest=forest,
-        params_and_rounds=None if like_params is None else like_params.params_and_rounds,
-        missing=math.nan if like_params is None else like_params.missing,
-        monotone=_monotone(monotone or []),
-        by_category=by_category or (like_params is not None and like_params.by_category),
-        device=device.value,
-        threads=threads or available_threads(),
-    )
-    table = TrainingTable(features, card)
-    days = find_training_days(
-        table,
-        since=_date(since),
-        last=_date(until),
-        delay=_days(delay),
-        assess=assess,
-        folds=folds,
-        span=None if like_params is None else like_params.span,
-    )
-    with warnings.catch_warnings():
-        # Warnings of libraries name nothing that the user could change.
-        warnings.simplefilter("ignore")
-        trained = _train(table, days, options, unlabelled_legit=unlabelled is Unlabelled.legit)
-        bands = write_training(trained, table, wanted)
-    _tell(trained, table, wanted, bands)
-    print(json.dumps(_summary(trained, wanted, bands, time.perf_counter() - started)))
+    if log is not None:
+        require_tracking()
+    with BundleTarget(out) as target:
+        wanted = OutputOptions(target.folder, name, version, alerts, review_cost, scale)
+        wanted.require_free()
+        like_params = None if like is None else read_earlier_training(like)
+        options = TrainingOptions(
+            seed=seed,
+            tries=tries,
+            forest=forest,
+            params_and_rounds=None if like_params is None else like_params.params_and_rounds,
+            missing=math.nan if like_params is None else like_params.missing,
+            monotone=_monotone(monotone or []),
+            by_category=by_category or (like_params is not None and like_params.by_category),
+            device=device.value,
+            threads=threads or available_threads(),
+        )
+        table = TrainingTable(features, card)
+        days = find_training_days(
+            table,
+            since=_date(since),
+            last=_date(until),
+            delay=_days(delay),
+            assess=assess,
+            folds=folds,
+            span=None if like_params is None else like_params.span,
+        )
+        with warnings.catch_warnings():
+            # Warnings of libraries name nothing that the user could change.
+            warnings.simplefilter("ignore")
+            trained = _train(table, days, options, unlabelled_legit=unlabelled is Unlabelled.legit)
+            bands = write_training(trained, table, wanted)
+        logged = None if log is None else log_training(trained, table, wanted)
+        target.finish(wanted.policy)
+        written = _Written(target.where, logged)
+        _tell(trained, table, written, bands)
+        print(json.dumps(_summary(trained, written, bands, time.perf_counter() - started)))
 
 
 def _train(
@@ -216,7 +260,7 @@ def _train(
 
 
 def _tell(
-    trained: Training, table: TrainingTable, wanted: OutputOptions, bands: dict[str, float]
+    trained: Training, table: TrainingTable, written: _Written, bands: dict[str, float]
 ) -> None:
     """Report on stderr the data used, the metrics of the model and the paths of the files."""
     from models.training.result import describe_data, describe_lookups, describe_warnings
@@ -231,20 +275,23 @@ def _tell(
         *describe_lookups(table),
         measures,
         *describe_warnings(trained, bands),
-        f"Bundle:  {wanted.out}",
-        f"Report:  {wanted.out / 'report.html'}",
-        f"Policy:  {wanted.policy}",
+        f"Bundle:  {written.bundle}",
+        f"Report:  {written.bundle}/report.html",
+        f"Policy:  {written.policy}",
     ]
+    if written.logged is not None:
+        lines.append(f"Logged:  {written.logged}")
     typer.echo("\n".join(lines), err=True)
 
 
 def _summary(
-    trained: Training, wanted: OutputOptions, bands: dict[str, float], seconds: float
+    trained: Training, written: _Written, bands: dict[str, float], seconds: float
 ) -> dict[str, Any]:
     scored = trained.out_of_fold
     return {
-        "out": str(wanted.out),
-        "policy": str(wanted.policy),
+        "out": written.bundle,
+        "policy": written.policy,
+        "logged": written.logged,
         "from": trained.trained.since.isoformat(),
         "until": trained.trained.until.isoformat(),
         "span": str(trained.span),

@@ -175,6 +175,24 @@ refused = Gauge(
     ["what"],
     registry=REGISTRY,
 )
+location_failures = Counter(
+    "fraud_worker_location_failures",
+    "Reads of a remote model.location that failed, by state: away (no answer) or refused (access, "
+    "or no such bucket).",
+    ["state"],
+    registry=REGISTRY,
+)
+location_age_seconds = Gauge(
+    "fraud_worker_location_age_seconds",
+    "Time since a remote model.location last answered; promotions of that time are not seen.",
+    registry=REGISTRY,
+)
+model_from_cache = Gauge(
+    "fraud_worker_model_from_cache",
+    "1 while the champion that was verified last serves from its copy, as model.location could not "
+    "be read at the start.",
+    registry=REGISTRY,
+)
 info = Gauge(
     "fraud_worker_info",
     "Always 1; the labels name what is running.",

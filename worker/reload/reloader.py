@@ -17,6 +17,7 @@ from features.history.watermarks import LogState
 from models.policy import Rules
 from schemas.batch import Records
 from worker.reload.load_serving import Device, FileFingerprints, load_model, load_rules
+from worker.reload.model_source import AWAY, ModelSource
 from worker.reload.reload_log import ReloadLog, What
 from worker.schema_sources import fields_read
 from worker.settings import WorkerSettings
@@ -43,6 +44,7 @@ class Reloader:
 
     Args:
         settings: Settings that name the model and the policy.
+        source: Source of the model.
         feature_set: Feature set that both must fit.
         stages: Stages to start with.
         fingerprints: Fingerprints taken just before the model and policy of ``stages`` were loaded.
@@ -52,6 +54,7 @@ class Reloader:
     def __init__(
         self,
         settings: WorkerSettings,
+        source: ModelSource,
         feature_set: FeatureSet,
         stages: Stages,
         fingerprints: FileFingerprints,
@@ -59,6 +62,7 @@ class Reloader:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
+        self._source = source
         self._feature_set = feature_set
         self._fingerprints = fingerprints
         self._clock = clock
@@ -95,7 +99,8 @@ class Reloader:
         problem of this machine.
         """
         before = self._stages.serving
-        now, last = FileFingerprints.of(self._settings), self._fingerprints
+        last = self._fingerprints
+        now = FileFingerprints.of(self._settings, self._source, last)
         is_valid = (self._model, self._rules) == (before.model, before.rules)
         again = not is_valid and self._clock() >= self._try_again_at
         if now == last and not again:
@@ -106,7 +111,12 @@ class Reloader:
         if now.policy != last.policy:
             self._reports.changed("policy")
         if now.model != last.model or (again and self._model is None):
-            self._model = self._attempt("model", self._load_model)
+            try:
+                self._model = self._attempt("model", self._load_model)
+            except AWAY as error:
+                # The location has gone since its champion was read: the next look tries again.
+                self._source.away(error)
+                self._fingerprints = now._replace(model=last.model)
         if now.policy != last.policy or (again and self._rules is None):
             self._rules = self._attempt("policy", self._load_rules)
         self._take_over()
@@ -124,7 +134,7 @@ class Reloader:
         serving = self._stages.serving.model
         # One kind of device per process, as it was at the start.
         device: Device = "cuda" if serving.backend.device == "cuda" else "cpu"
-        model = load_model(self._settings, self._feature_set, device)
+        model = load_model(self._settings, self._source, self._feature_set, device)
         if model.bundle.sums == serving.bundle.sums:
             return serving
         self._require_own_name(model.bundle.path, *_identity_of_model(model))
@@ -147,9 +157,14 @@ class Reloader:
             )
 
     def _attempt(self, what: What, load: Callable[[], T]) -> T | None:
-        """Return what ``load`` returns; None if the model or policy is refused."""
+        """Return what ``load`` returns; None if the model or policy is refused.
+
+        Raises the errors of a location that cannot be read.
+        """
         try:
             return load()
+        except AWAY:
+            raise
         except _ANY_FAULT as error:
             self._reports.refused(what, error)
         return None

@@ -20,7 +20,7 @@ from worker.settings.synonyms import unknown_setting, unknown_variable
 
 FILE_NAME = "worker.yaml"
 # Variables of the command line, the embedded servers and the tests.
-_OTHER_ENVIRONMENT = ("PIPELINE", "CACHE", "DATA", "TEST_")
+_OTHER_ENVIRONMENT = ("ALLOW_HTTP", "PIPELINE", "CACHE", "DATA", "TEST_")
 _SHOWN_CHARACTERS = 80
 _SHOWN_TYPES = ("bool_", "finite_", "float_", "greater_", "int_", "less_", "literal_")
 _KINDS: Mapping[type, str] = {

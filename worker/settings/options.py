@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 
 from base.errors import ConfigurationError
+from base.object_store import BUCKETS, is_url
 from worker.settings.access import require_addresses
 from worker.settings.secrets import names_secret
 
@@ -122,7 +123,34 @@ def _no_address(value: object) -> object:
     return value
 
 
+def _location(value: object) -> object:
+    """A folder as a path; a URL or a registered model as text."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("mlflow:"):
+        if not re.fullmatch(r"mlflow:[^/:\s][^/:]*", value):
+            raise ValueError("names no model; write it as mlflow:NAME of a registered model")
+        return value
+    if not is_url(value):
+        _no_address(value)
+        return Path(value)
+    if value.partition(":")[0] not in BUCKETS:
+        known = ", ".join(f"{scheme}://BUCKET/PREFIX" for scheme in BUCKETS)
+        raise ValueError(f"is no location of bundles; name a folder, {known} or mlflow:NAME")
+    if re.search(r"[@?#\s]", value):
+        raise ValueError(
+            "holds a user, a query or a blank; credentials come from the environment: see "
+            "docs/how-to/models-and-data-at-urls.md"
+        )
+    return value.rstrip("/")
+
+
 File = Annotated[Path, BeforeValidator(_no_address)]
+LocationOfBundles = Annotated[
+    Path | str,
+    BeforeValidator(_location),
+    WithJsonSchema({"type": "string", "format": "path or URL"}),
+]
 Text = Annotated[str, AfterValidator(_not_blank)]
 Topic = Annotated[str, AfterValidator(_topic_name)]
 Servers = Annotated[Text, AfterValidator(_no_user), AfterValidator(_addresses)]

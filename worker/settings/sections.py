@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker.settings.connections import KafkaSettings, Registry, Store
-from worker.settings.options import File, Section, Text
+from worker.settings.options import File, LocationOfBundles, Section, Text
 from worker.settings.secrets import mask
 
 ENV_PREFIX = "FRAUD_WORKER_"
@@ -60,10 +60,22 @@ class ModelSettings(Section):
         description="Folder of one model bundle. Set either this or `location`.",
         examples=["model"],
     )
-    location: File | None = Field(
+    location: LocationOfBundles | None = Field(
         default=None,
-        description="Directory of bundles with the file CHAMPION, which names the one that serves.",
+        description="Location of bundles, whose champion serves: a folder with the file CHAMPION, "
+        "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or mlflow:NAME.",
         examples=["/models"],
+    )
+    location_timeout_s: float = Field(
+        default=5.0,
+        gt=0,
+        description="Longest wait for an answer of a remote location, in seconds.",
+    )
+    cache: File | None = Field(
+        default=None,
+        description="Folder for copies of the bundles of a remote location; default: the user's "
+        "cache folder, or that of temporary files where it is read only.",
+        examples=["/cache/bundles"],
     )
     verify_timeout_s: float = Field(
         default=60.0,

@@ -40,8 +40,9 @@ from features.definition import FeatureSet, load_feature_set
 from features.store.memory import MemoryStore
 from models.backend import open_backend
 from models.backend.protocol import Backend
-from models.bundle import Bundle, Location, load_bundle, write_bundle
+from models.bundle import Bundle, load_bundle, write_bundle
 from models.calibration import Calibration, logistic
+from models.location import FolderLocation
 from models.policy import Rules, load_policy
 from models.reasons import Reasons
 from models.training.fit import fit
@@ -255,7 +256,7 @@ def test_the_champion_changes_by_itself(
     seen: list[str] = []
     changed = threading.Event()
 
-    class Watched(Location):
+    class Watched(FolderLocation):
         def promote(self, name: str) -> str | None:
             before = super().promote(name)
             seen.append(name)
@@ -276,7 +277,7 @@ def test_the_champion_changes_by_itself(
     with swaps._promoting(Watched(location.folder), itertools.cycle(["second", "first"])):
         assert changed.wait(30), seen
     assert seen[:3] == ["second", "first", "second"]
-    assert location.champion_name() == seen[-1]
+    assert location.champions().champion == seen[-1]
 
 
 @pytest.mark.parametrize(("taken", "refused"), [(0, 0), (3, 1)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ import xgboost as xgb
 from base.errors import BundleRefusedError
 from models.backend import open_backend
 from models.bundle import Bundle, Categories, FeatureRef, Limits, load_bundle, read_manifest, verify
-from models.bundle.categories import references
+from models.bundle.categories import describe_unconfirmed, references
 from models.bundle.category_sets import in_set, members
+from models.bundle.model_checks import check_accepted
 from models.bundle.model_file import ModelDocument
-from models.bundle.pack import pack_model
+from models.bundle.pack import pack_model, read_model
 from models.bundle.packed import Names
 from models.bundle.simplify import simplify
 from models.bundle.ubj import format_ubj, parse_ubj
+from models.bundle.wrapper_facts import choose_class
 from tests.support.bundles import edit_manifest, edit_model, trees_in
 from tests.support.model_kinds import (
     CHANNELS,
@@ -282,6 +285,26 @@ def test_names_of_a_data_frame_that_are_not_ascii_are_accepted() -> None:
     assert references(given, simple.categories, "model") == given
 
 
+def test_names_that_are_cut_to_the_same_bytes_are_accepted_and_not_kept() -> None:
+    """XGBoost writes the names \u00e4, \u00e9 and \u00f6 as the bytes C3, A4 and C3."""
+    cut = ["\u00e4", "\u00e9", "\u00f6"]
+    text = np.frombuffer("".join(cut).encode(), np.int8)[:3].tolist()
+    document = json.loads(bytes(BOOSTER.save_raw("json")))
+    model = document["learner"]["gradient_booster"]["model"]
+    encoded = {"offsets": [0, 1, 2, 3], "values": text}
+    model["cats"] = {
+        "enc": [{"offsets": [], "values": []}, encoded],
+        "feature_segments": [],
+        "sorted_idx": [],
+    }
+    named = simplify(json.dumps(document).encode(), "model").categories
+    assert named == {1: ("\\xc3", "\\xa4", "\\xc3")}
+    given = with_categories(*cut)
+    assert references(given, named, "model") == given
+    undefined = [FeatureRef(name=name, fingerprint="") for name in COLUMNS]
+    assert references(undefined, named, "model") == undefined
+
+
 # Models trained elsewhere.
 
 
@@ -369,6 +392,46 @@ def test_the_last_category_of_a_data_frame_may_be_all_others(
     assert bundle.features[1].categories == Categories(values=("atm", "ecom", "pos"), other=True)
 
 
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ({3: COUNTRIES.values}, "the model does not name the categories of channel: .*'pos', 'ec"),
+        ({1: ("pos", "ecom", "atm", "moto", "p2p", "qr")}, "'qr', the last category of channel, "),
+        (
+            {1: ("pos", "ecom", "atm", "moto", "\\xc3", "qr")},
+            "categories of channel are compared in",
+        ),
+    ],
+)
+def test_categories_that_a_file_does_not_confirm_are_noted(
+    named: dict[int, tuple[str | int, ...]], expected: str
+) -> None:
+    trees = ModelDocument(bytes(BOOSTER.save_raw("ubj")), "model").trees()
+    (note,) = describe_unconfirmed(FEATURES, {3: COUNTRIES.values, **named}, trees)
+    assert re.search(expected, note)
+    undefined = [each.model_copy(update={"fingerprint": ""}) for each in FEATURES]
+    assert describe_unconfirmed(undefined, named, trees) == []
+
+
+@pytest.mark.usefixtures("verified_here")
+def test_pack_prints_the_codes_that_it_takes_for_granted(tmp_path: Path) -> None:
+    booster = BOOSTER.copy()
+    booster.feature_names = list(COLUMNS)
+    booster.save_model(tmp_path / "model.ubj")
+    packed = pack_model(
+        tmp_path / "model.ubj",
+        tmp_path / "packed",
+        name="p",
+        version="1",
+        names=Names(),
+        definitions=FEATURES,
+    )
+    assert [note.partition(":")[0] for note in packed.notes] == [
+        "the model does not name the categories of channel",
+        "the model does not name the categories of country",
+    ]
+
+
 @pytest.mark.usefixtures("verified_here")
 def test_without_definitions_the_manifest_has_the_categories_of_the_file(
     pandas_model: tuple[Path, xgb.Booster, np.ndarray],
@@ -436,6 +499,16 @@ def test_a_dart_model_of_any_version_has_the_margins_of_predict(
     margins = open_backend(bundle, "cpu", threads=1).margins(matrix)
     np.testing.assert_array_equal(margins.view(np.uint32), expected.view(np.uint32))
     assert b"weight_drop" not in (out / "model.ubj").read_bytes()
+
+
+def test_a_dart_model_keeps_names_that_are_not_ascii(tmp_path: Path) -> None:
+    """XGBoost reads an escape as it stands: another name."""
+    booster = train_kind(KINDS["dart"], rounds=1)
+    names = ["montant_\u00e9", 'a "b"', "\u91d1\u989d", "d"]
+    booster.feature_names = names
+    for file in ("model.json", "model.ubj"):
+        booster.save_model(tmp_path / file)
+        assert read_model(tmp_path / file).booster.feature_names == names
 
 
 @pytest.mark.parametrize(
@@ -524,6 +597,24 @@ def test_a_class_that_is_none_is_refused(
     with pytest.raises(BundleRefusedError, match=said):
         pack(tmp_path / "model.ubj", FEATURES, fraud_class=given)
     assert not (tmp_path / "packed").exists()
+
+
+@pytest.mark.parametrize("attribute", ['{"classes_": 5}', '{"classes_": "abcd"}', "[" * 100_000])
+def test_damaged_attributes_of_the_scikit_learn_api_name_no_classes(attribute: str) -> None:
+    booster = train_kind(KINDS["classes"], rounds=1)
+    booster.set_attr(scikit_learn=attribute)
+    assert choose_class(booster, "2", "model") == 2
+    with pytest.raises(BundleRefusedError, match="does not name its classes"):
+        choose_class(booster, "a", "model")
+
+
+def test_a_model_of_a_single_class_is_refused() -> None:
+    """It has one margin, which is the log-odds of nothing."""
+    params = {"objective": "multi:softprob", "num_class": 1, "nthread": 1}
+    booster = xgb.train(params, xgb.DMatrix(rows_of(50), np.zeros(50)), 1)
+    facts = ModelDocument(bytes(booster.save_raw("ubj")), "model").facts
+    with pytest.raises(BundleRefusedError, match=r"it has 1 class\(es\); accepted are 2 to 100"):
+        check_accepted(facts, "model")
 
 
 def test_a_forest_of_the_scikit_learn_api_scores_as_predict_proba(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from models.bundle.draw_golden import DEFAULT_GOLDEN, draw_vectors
 from models.bundle.golden import check_margins
 from models.training import fit
 from tests.support.bundles import sum_again, trees_of
+from tests.support.model_kinds import COLUMNS, KINDS, train_kind
 from tests.support.small_model import NAMES, feature_set, labels_of, matrix_of
 
 VECTORS, MARGINS = "golden_vectors.npy", "golden_margins.npy"
@@ -55,6 +56,15 @@ def test_drawn_vectors_reach_more_leaves_than_data_does() -> None:
     assert np.isnan(drawn[0]).all()
     assert 0.02 < np.isnan(drawn[1:]).mean() < 0.3
     assert not np.isinf(drawn).any()
+
+
+@pytest.mark.parametrize("name", ["one-hot", "partition"])
+def test_drawn_vectors_reach_every_leaf_below_categories(name: str) -> None:
+    booster = train_kind(KINDS[name], rounds=30)
+    trees = trees_of(booster)
+    drawn = draw_vectors(booster, trees, len(COLUMNS))
+    leaf = booster.predict(xgb.DMatrix(drawn), pred_leaf=True, validate_features=False)
+    assert sum(len(np.unique(column)) for column in leaf.T) == int((~trees.is_split).sum())
 
 
 def test_drawn_vectors_stand_on_both_sides_of_thresholds(booster: xgb.Booster) -> None:

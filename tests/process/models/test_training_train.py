@@ -441,7 +441,7 @@ def test_category_splits_that_cannot_be_are_refused(
     table: TrainingTable, channel_table: TrainingTable
 ) -> None:
     options = dataclasses.replace(SOON, by_category=True)
-    with pytest.raises(ConfigurationError, match=r"--by-category: .* has no category feature"):
+    with pytest.raises(ConfigurationError, match=r"--by-category .* has no category feature"):
         train(table, days_of(table), options)
     rising = dataclasses.replace(options, monotone={"CHANNEL": 1})
     with pytest.raises(ConfigurationError, match="--monotone: CHANNEL is split by categories"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from models.bundle import Location
+from models.location import FolderLocation
 from tests.support.healthy import edit, healthy_pipeline
 from tools.checks import model
 from tools.checks.files import read_files
@@ -32,12 +32,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def place(folder: Path) -> Location:
+def place(folder: Path) -> FolderLocation:
     """Two bundles in a location that the pipeline names."""
     shutil.copytree(folder / "model", folder / "models" / "one")
     (folder / "model").rename(folder / "models" / "two")
     edit(folder / "worker.yaml", lambda values: values.update(model={"location": "models"}))
-    return Location(folder / "models")
+    return FolderLocation(folder / "models")
 
 
 def test_the_bundle_and_its_proof_are_named(folder: Path) -> None:
@@ -47,7 +47,7 @@ def test_the_bundle_and_its_proof_are_named(folder: Path) -> None:
         assert said in found.found
 
 
-def test_the_champion_of_a_location_is_the_model(folder: Path, place: Location) -> None:
+def test_the_champion_of_a_location_is_the_model(folder: Path, place: FolderLocation) -> None:
     place.promote("one")
     place.promote("two")
     findings = findings_of(folder)
@@ -61,11 +61,11 @@ def test_the_champion_of_a_location_is_the_model(folder: Path, place: Location) 
 
 
 def test_a_location_without_a_champion_is_refused_with_the_command(
-    folder: Path, place: Location
+    folder: Path, place: FolderLocation
 ) -> None:
     (finding,) = findings_of(folder)
     assert (finding.check, finding.state) == (model.BUNDLE, State.FAILED)
-    assert "has no CHAMPION" in finding.found
+    assert "has no champion" in finding.found
     assert f"fraud-worker model promote {place.folder} NAME" in finding.remedy
 
 

@@ -149,7 +149,7 @@ def test_without_past_values_the_features_with_defaults_are_named(
         (["=x.parquet"], "is not NAME=FILE"),
         (["holders=x.parquet"], "--lookup: unknown lookup 'holders'; did you mean 'holder'?"),
         (["holder=x.parquet"], "--lookup: x.parquet: no such file"),
-        (["holder=s3://bucket/x.parquet"], "--lookup: s3:/bucket/x.parquet is an address"),
+        (["holder=ftp://host/x.parquet"], "ftp://host/x.parquet: is not the URL of an object"),
         (["holder={old}", "holder={old}"], "--lookup: holder is given twice; put all its rows"),
         (["place={old}"], "{old} has no column for the key of entity shop"),
         (["holder={text}"], "--lookup: {text} cannot be read as Parquet"),

@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 
 from base.errors import BundleRefusedError, ConfigurationError
 from features.definition import load_feature_set
-from models.bundle import Knots, Location, TrainingRecord, load_bundle, write_bundle
+from models.bundle import Knots, TrainingRecord, load_bundle, write_bundle
+from models.location import FolderLocation
 from tests.support.bundles import booster_in, edit_manifest
 from tests.support.event_files import lines, row
 from tests.support.healthy import edit, healthy_pipeline
@@ -134,7 +135,7 @@ def test_a_place_that_is_neither_bundle_nor_location_is_refused(tmp_path: Path) 
 
 
 def test_show_lists_the_bundles_of_a_location(location: Path) -> None:
-    place = Location(location)
+    place = FolderLocation(location)
     place.promote("one")
     place.promote("two")
     lines = run("show", location).stdout.splitlines()
@@ -162,10 +163,10 @@ def test_show_lists_the_bundles_of_a_location(location: Path) -> None:
 def test_model_show_prints_a_table_on_a_terminal(
     location: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Location(location).promote("two")
+    FolderLocation(location).promote("two")
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    show(location)
+    show(str(location))
     lines = capsys.readouterr().out.splitlines()
     assert str(location) in lines[0]
     assert [line for line in lines if "two" in line and "champion" in line and "second 2" in line]
@@ -207,7 +208,7 @@ def test_promote_and_rollback_change_the_champion(pipeline: Path, location: Path
     ("name", "said"),
     [
         ("three", "has the SHA-256"),
-        ("four", "there is no bundle four; there are: notes, one, three, two"),
+        ("four", "there is no bundle four; there are: one, three, two"),
         ("notes", "is not a folder with a SHA256SUMS"),
         ("../model", "is not the name of a bundle"),
     ],
@@ -215,7 +216,7 @@ def test_promote_and_rollback_change_the_champion(pipeline: Path, location: Path
 def test_model_promote_refuses_a_bundle_that_fails_verification(
     location: Path, name: str, said: str
 ) -> None:
-    Location(location).promote("one")
+    FolderLocation(location).promote("one")
     result = run("promote", location, name, fails_with=BundleRefusedError)
     assert said in str(result.exception)
     assert (location / "CHAMPION").read_text() == "one\n"
@@ -243,12 +244,12 @@ def test_promote_for_a_pipeline_refuses_a_bundle_of_other_features(
 
 
 def test_a_champion_before_that_is_damaged_is_not_gone_back_to(location: Path) -> None:
-    place = Location(location)
+    place = FolderLocation(location)
     place.promote("three")
     place.promote("one")
     result = run("rollback", location, fails_with=BundleRefusedError)
     assert "has the SHA-256" in str(result.exception)
-    assert place.champion_name() == "one"
+    assert place.champions().champion == "one"
 
 
 def saved_model(folder: Path, features: list[str]) -> Path:

@@ -23,10 +23,12 @@ from structlog.testing import capture_logs
 from features.definition import FeatureSet, load_feature_set
 from features.history.watermarks import LogState
 from features.store.memory import MemoryStore
-from models.bundle import Location, load_bundle, write_bundle
+from models.bundle import load_bundle, write_bundle
 from models.bundle.pack_onnx import SampleRows, pack_onnx
 from models.bundle.packed import Names
 from models.bundle.sums import MAX_FILES
+from models.location import FolderLocation
+from models.location import folder as folder_location
 from models.training.fit import fit
 from schemas.batch import Records
 from tests.support.bundles import edit_manifest, edit_model, trees_in
@@ -43,7 +45,7 @@ from tests.support.payments import (
 from worker.delivery.publish import SizeLimits
 from worker.pipeline import load_pipeline, make_stages
 from worker.process import metrics
-from worker.reload import FileFingerprints, Reloader, load_serving
+from worker.reload import FileFingerprints, ModelSource, Reloader
 from worker.schema_sources import score_schema
 from worker.settings import WorkerSettings, load_settings
 
@@ -72,7 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder / "models" / name, folder / "features.yaml", version=f"{seed}", seed=seed
         )
     edit(folder / "worker.yaml", lambda v: v.update(model={"location": "models", "device": "cpu"}))
-    Location(folder / "models").promote("a")
+    FolderLocation(folder / "models").promote("a")
     return folder
 
 
@@ -82,8 +84,8 @@ def folder(made: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def location(folder: Path) -> Location:
-    return Location(folder / "models")
+def location(folder: Path) -> FolderLocation:
+    return FolderLocation(folder / "models")
 
 
 @pytest.fixture
@@ -96,7 +98,12 @@ def start(folder: Path, clock: Callable[[], float] = time.monotonic) -> Reloader
     store = MemoryStore()
     stages = make_stages(pipeline, pipeline.decoder(), store, b"", lambda: ROOMY, now_us=lambda: 1)
     return Reloader(
-        pipeline.settings, pipeline.feature_set, stages, pipeline.fingerprints, clock=clock
+        pipeline.settings,
+        pipeline.source,
+        pipeline.feature_set,
+        stages,
+        pipeline.fingerprints,
+        clock=clock,
     )
 
 
@@ -126,7 +133,7 @@ def metric(name: str, **labels: str) -> float | None:
 
 
 def test_a_champion_takes_over_and_scores_as_after_a_start(
-    folder: Path, location: Location, worker: Reloader
+    folder: Path, location: FolderLocation, worker: Reloader
 ) -> None:
     before = scores(worker)
     location.promote("b")
@@ -155,13 +162,15 @@ def test_a_reloader_reads_no_bundle_while_the_names_are_the_same(
 
 
 def test_a_champion_that_was_promoted_during_the_start_is_not_missed(
-    folder: Path, location: Location
+    folder: Path, location: FolderLocation
 ) -> None:
     pipeline = load_pipeline(folder)
     location.promote("b")
     store = MemoryStore()
     stages = make_stages(pipeline, pipeline.decoder(), store, b"", lambda: ROOMY)
-    worker = Reloader(pipeline.settings, pipeline.feature_set, stages, pipeline.fingerprints)
+    worker = Reloader(
+        pipeline.settings, pipeline.source, pipeline.feature_set, stages, pipeline.fingerprints
+    )
     worker.reload_if_changed()
     assert served(worker) == ("1", "1")
 
@@ -203,7 +212,7 @@ def one_bit(bundle: Path) -> None:
     ],
 )
 def test_a_damaged_champion_is_refused_and_the_old_one_serves(
-    location: Location, worker: Reloader, damage: Callable[[Path], None], said: str
+    location: FolderLocation, worker: Reloader, damage: Callable[[Path], None], said: str
 ) -> None:
     before = scores(worker)
     damage(location.folder / "b")
@@ -227,7 +236,7 @@ def test_a_damaged_champion_is_refused_and_the_old_one_serves(
 )
 def test_a_champion_that_hangs_or_ends_its_process_is_refused(
     folder: Path,
-    location: Location,
+    location: FolderLocation,
     monkeypatch: pytest.MonkeyPatch,
     code: str,
     seconds: float,
@@ -252,19 +261,20 @@ def _with_timeout(worker: Reloader, seconds: float) -> WorkerSettings:
 
 
 def test_a_champion_of_very_many_files_takes_no_long_look(
-    folder: Path, location: Location, monkeypatch: pytest.MonkeyPatch
+    folder: Path, location: FolderLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(300):
         (location.folder / "a" / f"more-{number}").touch()
-    stamp = Mock(side_effect=load_serving._stamp)
-    monkeypatch.setattr(load_serving, "_stamp", stamp)
+    stamp = Mock(side_effect=folder_location._stamp)
+    monkeypatch.setattr(folder_location, "_stamp", stamp)
     settings = load_settings(folder)
-    assert FileFingerprints.of(settings) == FileFingerprints.of(settings)
+    source = ModelSource(settings.model)
+    assert FileFingerprints.of(settings, source) == FileFingerprints.of(settings, source)
     assert stamp.call_count == 2 * (MAX_FILES + 1)
 
 
 def test_a_champion_that_is_copied_while_it_is_named_serves_when_it_is_whole(
-    location: Location, worker: Reloader, tmp_path: Path
+    location: FolderLocation, worker: Reloader, tmp_path: Path
 ) -> None:
     model = location.folder / "b" / "model.ubj"
     model.rename(tmp_path / "model.ubj")
@@ -277,7 +287,7 @@ def test_a_champion_that_is_copied_while_it_is_named_serves_when_it_is_whole(
 
 
 def test_a_neural_network_takes_over_from_trees_and_back(
-    location: Location, worker: Reloader, tmp_path: Path
+    location: FolderLocation, worker: Reloader, tmp_path: Path
 ) -> None:
     features = load_bundle(location.folder / "a").features
     names = [feature.name for feature in features]
@@ -302,7 +312,7 @@ def test_a_neural_network_takes_over_from_trees_and_back(
 
 
 def test_a_new_model_that_raises_leaves_the_old_one_serving(
-    location: Location, worker: Reloader, monkeypatch: pytest.MonkeyPatch
+    location: FolderLocation, worker: Reloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
@@ -379,7 +389,7 @@ def test_features_read_by_a_policy_do_not_depend_on_those_before(folder: Path) -
 
 
 def test_a_fault_that_passes_is_tried_again_and_told_once(
-    folder: Path, location: Location, monkeypatch: pytest.MonkeyPatch
+    folder: Path, location: FolderLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
     worker = start(folder, clock=lambda: now[0])
@@ -430,7 +440,7 @@ def test_a_broken_policy_is_refused_and_the_old_one_decides(
 
 
 def test_a_model_and_a_policy_that_need_each_other_take_over_together(
-    folder: Path, location: Location, worker: Reloader, monkeypatch: pytest.MonkeyPatch
+    folder: Path, location: FolderLocation, worker: Reloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The new policy has a code for the new model's features only, and the old one the old's."""
     narrow(location.folder / "b", keep="HOUR")
@@ -450,7 +460,9 @@ def test_a_model_and_a_policy_that_need_each_other_take_over_together(
     assert metric("fraud_worker_refused", what="model") == 0
 
 
-def test_a_policy_that_does_not_fit_the_model_is_refused(folder: Path, location: Location) -> None:
+def test_a_policy_that_does_not_fit_the_model_is_refused(
+    folder: Path, location: FolderLocation
+) -> None:
     narrow(location.folder / "a", keep="AMOUNT")
     worker = start(folder)
     write_policy(folder, version="2", reasons=catalogue("HOUR"))
@@ -479,7 +491,7 @@ def catalogue(feature: str) -> dict[str, Any]:
 
 
 def test_a_model_may_not_take_a_name_that_another_has_served_under(
-    folder: Path, location: Location, worker: Reloader
+    folder: Path, location: FolderLocation, worker: Reloader
 ) -> None:
     write_model(location.folder / "d", folder / "features.yaml", version="0", seed=9)
     location.promote("d")
@@ -500,7 +512,7 @@ def test_a_bundle_that_the_settings_name_is_not_looked_at_again(folder: Path) ->
     assert served(worker) == ("0", "2")
 
 
-def test_the_metrics_name_what_serves(location: Location, worker: Reloader) -> None:
+def test_the_metrics_name_what_serves(location: FolderLocation, worker: Reloader) -> None:
     def versions() -> set[str]:
         (family,) = (f for f in metrics.REGISTRY.collect() if f.name == "fraud_worker_info")
         return {sample.labels["model_version"] for sample in family.samples}
@@ -513,7 +525,9 @@ def test_the_metrics_name_what_serves(location: Location, worker: Reloader) -> N
     assert metric("fraud_worker_swaps_total", what="model", outcome="taken") == taken + 1
 
 
-def test_a_reloader_looks_for_changes_until_it_is_stopped(folder: Path, location: Location) -> None:
+def test_a_reloader_looks_for_changes_until_it_is_stopped(
+    folder: Path, location: FolderLocation
+) -> None:
     edit(folder / "worker.yaml", lambda v: v.update(reload_s=0.01))
     worker = start(folder)
     worker.start()

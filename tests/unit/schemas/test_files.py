@@ -423,14 +423,12 @@ def test_rows_at_hand_are_read_as_those_of_a_file() -> None:
     assert list(decode_rows([{"x": 1}], paths, {}, "topic t").columns) == []
 
 
-def test_a_folder_or_an_address_in_place_of_a_file_is_named(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "events.parquet"
     folder.mkdir()
     for path in (tmp_path, folder):
         with pytest.raises(ConfigurationError, match="is a folder: name the files in it"):
             count_rows(path)
-    with pytest.raises(ConfigurationError, match="files are read from this machine: download it"):
-        count_rows(Path("s3://bucket/events.parquet"))
 
 
 @pytest.mark.parametrize(

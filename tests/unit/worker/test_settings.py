@@ -246,10 +246,20 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "model.bundle: is an address",
         "download or mount",
     ),
-    "location in a bucket": (
-        {"model": {"bundle": None, "location": "gs://models"}},
-        "model.location",
-        "download or mount",
+    "location on a web server": (
+        {"model": {"bundle": None, "location": "https://models/fraud"}},
+        "model.location: is no location of bundles",
+        "name a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://BUCKET/PREFIX or mlflow:NAME",
+    ),
+    "location with a key": (
+        {"model": {"bundle": None, "location": "s3://user:key@models/fraud"}},
+        "model.location: holds a user, a query or a blank",
+        "credentials come from the environment",
+    ),
+    "location without a name": (
+        {"model": {"bundle": None, "location": "mlflow:"}},
+        "model.location: names no model",
+        "write it as mlflow:NAME",
     ),
     "features from an address": (
         {"features": "https://host/features.yaml"},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from base.file_path import FilePath, file_path
 from tools.cli.input_reports import (
     SORT_THEM,
     known_labels,
@@ -62,7 +63,13 @@ class _Columns(NamedTuple):
 def build(
     *,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE.parquet", help="File to write the table to.")
+        FilePath,
+        typer.Option(
+            "--out",
+            parser=file_path,
+            metavar="FILE.parquet",
+            help="File to write the table to; a path or URL.",
+        ),
     ],
     events: EventsOption = None,
     more_events: MoreEvents = None,
@@ -142,12 +149,12 @@ def build(
     print(json.dumps(_summary(made, built, out, time.perf_counter() - started)))
 
 
-def _require_free(out: Path, *, force: bool) -> None:
+def _require_free(out: FilePath, *, force: bool) -> None:
     """Raise ConfigurationError for a file that would be overwritten, before anything is read."""
     from base.errors import ConfigurationError
-    from base.output_file import require_file_or_nothing
+    from base.file_path import require_writable
 
-    require_file_or_nothing(out, "--out")
+    require_writable(out, "--out")
     if out.is_file() and not force:
         raise ConfigurationError(
             f"--out: {out} is there already; name another file, or overwrite it with --force"
@@ -157,7 +164,7 @@ def _require_free(out: Path, *, force: bool) -> None:
 def _build(
     feature_set: FeatureSet,
     source: Source,
-    out: Path,
+    out: FilePath,
     labels: KnownLabels | None,
     lookups: Mapping[str, PastLookup],
     judge: Callable[[HistoryRun, int], None],
@@ -200,7 +207,7 @@ def _build(
 @contextmanager
 def _source(
     feature_set: FeatureSet,
-    files: list[Path],
+    files: list[FilePath],
     pipeline: Path,
     columns: _Columns,
     *,
@@ -242,7 +249,9 @@ def _log_events(feature_set: FeatureSet, pipeline: Path) -> Iterator[TopicEvents
         yield TopicEvents(feature_set, settings, rules, log)
 
 
-def _file_events(feature_set: FeatureSet, files: list[Path], columns: _Columns) -> EventTableReader:
+def _file_events(
+    feature_set: FeatureSet, files: list[FilePath], columns: _Columns
+) -> EventTableReader:
     from base.errors import ConfigurationError
     from features.tables import EventTableReader, Partitioning
 
@@ -255,7 +264,9 @@ def _file_events(feature_set: FeatureSet, files: list[Path], columns: _Columns) 
     return EventTableReader(feature_set, files, partitioning, record_time=record_time)
 
 
-def _summary(feature_set: FeatureSet, built: Built, out: Path, seconds: float) -> dict[str, Any]:
+def _summary(
+    feature_set: FeatureSet, built: Built, out: FilePath, seconds: float
+) -> dict[str, Any]:
     return {
         "out": str(out),
         "rows": built.rows,

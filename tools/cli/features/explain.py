@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from base.file_path import FilePath
 from base.times import utc
 from tools.cli.input_reports import SORT_THEM, known_labels, tell_flagged, tell_times
 from tools.cli.options import (
@@ -35,7 +35,7 @@ def explain(
     *,
     feature: Annotated[str, typer.Argument(help="Name of a feature in features.yaml.")],
     event_id: Annotated[str, typer.Argument(help="Id of an event.")],
-    events: Annotated[list[Path], EVENTS],
+    events: Annotated[list[FilePath], EVENTS],
     more_events: MoreEvents = None,
     feature_set: SetOption = None,
     labels: LabelsOption = None,

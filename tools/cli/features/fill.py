@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from base.file_path import FilePath, file_path
 from base.times import utc
 from tools.cli.features.load import StoredFeatures, read_labels, stored_features
 from tools.cli.input_reports import SORT_THEM, note, tell_refused, tell_times
@@ -54,7 +55,7 @@ class _Read:
 
 def fill(
     *,
-    events: Annotated[list[Path] | None, EVENTS] = None,
+    events: Annotated[list[FilePath] | None, EVENTS] = None,
     more_events: MoreEvents = None,
     from_topic: Annotated[
         bool,
@@ -74,8 +75,9 @@ def fill(
         ),
     ] = None,
     labels: Annotated[
-        Path | None,
+        FilePath | None,
         typer.Option(
+            parser=file_path,
             metavar="FILE",
             help="Labels to load as well, as by `features load-labels`.",
             show_default=False,
@@ -118,9 +120,9 @@ def fill(
 
 def _from_files(
     pipeline: Path,
-    files: list[Path],
+    files: list[FilePath],
     begin: int | None,
-    labels: Path | None,
+    labels: FilePath | None,
     record_time: str | None,
     *,
     sort: bool,
@@ -151,7 +153,7 @@ def _from_files(
     }
 
 
-def _from_topic(pipeline: Path, labels: Path | None) -> dict[str, Any]:
+def _from_topic(pipeline: Path, labels: FilePath | None) -> dict[str, Any]:
     """Fill from the input topic, and return the summary."""
     from tools.progress import progress
     from tools.topic_fill import fill_from_topic

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from base.file_path import FilePath, file_path
 from tools.cli.input_reports import note, refuse_nothing, require_fraud_windows, tell_refused
 from tools.cli.options import HERE, PipelineOption
 
@@ -54,8 +55,9 @@ def stored_features(pipeline: Path) -> Iterator[StoredFeatures]:
 def load(
     lookup: Annotated[str, typer.Argument(help="Name of the lookup in features.yaml.")],
     file: Annotated[
-        Path,
+        FilePath,
         typer.Argument(
+            parser=file_path,
             metavar="FILE.parquet",
             help="Columns: the key of the entity, the values of the lookup, and updated_at (UTC).",
         ),
@@ -86,8 +88,9 @@ def load(
 
 def load_labels(
     file: Annotated[
-        Path | None,
+        FilePath | None,
         typer.Argument(
+            parser=file_path,
             metavar="[FILE]",
             help="Labels: .parquet, .avro (container), .jsonl or .ndjson.",
             show_default=False,
@@ -108,7 +111,7 @@ def load_labels(
     print(json.dumps(counts))
 
 
-def read_labels(stored: StoredFeatures, file: Path | None) -> LoadedLabels:
+def read_labels(stored: StoredFeatures, file: FilePath | None) -> LoadedLabels:
     """Load labels as ``load_labels`` does, and report refused rows on stderr."""
     from worker.histories.record import note_labelled
 
@@ -122,7 +125,7 @@ def read_labels(stored: StoredFeatures, file: Path | None) -> LoadedLabels:
     return loaded
 
 
-def _load_all(stored: StoredFeatures, file: Path | None) -> LabelLoader:
+def _load_all(stored: StoredFeatures, file: FilePath | None) -> LabelLoader:
     """Load the labels of the file or, without a file, of the labels topic."""
     from features.loading.label_loader import LabelLoader
     from tools.progress import progress
@@ -142,7 +145,7 @@ def _load_all(stored: StoredFeatures, file: Path | None) -> LabelLoader:
 
 @contextmanager
 def _labels(
-    feature_set: FeatureSet, settings: WorkerSettings, file: Path | None
+    feature_set: FeatureSet, settings: WorkerSettings, file: FilePath | None
 ) -> Iterator[LabelFile | TopicLabels]:
     from base.errors import ConfigurationError
     from features.loading import LabelFile

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from models.bundle import Limits, Location, Verified
+    from models.bundle import Limits, Verified
     from models.bundle.manifest import NamedFeature
+    from models.location import Location
 
 PlaceArgument = Annotated[
-    Path | None,
+    str | None,
     typer.Argument(
-        metavar="[DIR]",
-        help="Bundle, or location of bundles; default: the one that the pipeline names.",
+        metavar="[BUNDLE]",
+        help="Folder of a bundle, or location of bundles; default: the one that the pipeline names.",
         show_default=False,
     ),
 ]
 LocationArgument = Annotated[
-    Path, typer.Argument(metavar="LOCATION", help="Folder of bundles, with the file CHAMPION.")
+    str,
+    typer.Argument(
+        metavar="LOCATION",
+        help="Location of bundles: a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, "
+        "az://CONTAINER/PREFIX or mlflow:NAME.",
+    ),
 ]
 FitOption = Annotated[
     Path | None,
@@ -53,11 +60,18 @@ class Requirements:
     device: str
     limits: Limits
 
-    def verify(self, bundle: Path) -> Verified:
-        """Verify the bundle. Raises BundleRefusedError with the reason."""
+    def verify(self, bundle: Path, where: str) -> Verified:
+        """Verify the bundle in a folder, known to the user as ``where``.
+
+        Raises BundleRefusedError with the reason.
+        """
+        from base.errors import BundleRefusedError
         from models.bundle import verify
 
-        return verify(bundle, expected=self.features, device=self.device, limits=self.limits)
+        try:
+            return verify(bundle, expected=self.features, device=self.device, limits=self.limits)
+        except BundleRefusedError as error:
+            raise BundleRefusedError(str(error).replace(str(bundle), where)) from error
 
 
 def requirements(pipeline: Path | None) -> Requirements:
@@ -75,36 +89,94 @@ def requirements(pipeline: Path | None) -> Requirements:
     return Requirements(load_feature_set(settings.features).features, model.device, limits)
 
 
-def bundle_or_location(given: Path | None, pipeline: Path | None) -> Path | Location:
+def location_at(text: str) -> Location:
+    """Open the location that a user named. Raises ConfigurationError for an invalid URL."""
+    from models.location import is_remote, open_location
+
+    return open_location(text if is_remote(text) else Path(text))
+
+
+def bundle_or_location(given: str | None, pipeline: Path | None) -> Path | Location:
     """Choose a bundle's folder or a location: the given one, else the one that the pipeline names.
+
+    The URL of one bundle gives its local copy.
 
     Raises:
         ConfigurationError: The path is neither a bundle nor a location.
     """
     from base.errors import ConfigurationError
-    from models.bundle import Location
-    from models.bundle.location import CHAMPION_FILE
     from models.bundle.sums import SUMS_FILE
+    from models.location import CHAMPION_FILE, FolderLocation, is_remote, open_location
     from worker.settings import load_settings
 
     if given is None:
         model = load_settings(pipeline or Path()).model
         if model.location is not None:
-            return Location(model.location)
-        given = model.bundle or Path()
-    if (given / SUMS_FILE).exists():
-        return given
-    location = Location(given)
-    if given.is_dir() and (bundles_of(location) or (given / CHAMPION_FILE).exists()):
+            return open_location(
+                model.location, cache=model.cache, timeout_s=model.location_timeout_s
+            )
+        given = str(model.bundle or Path())
+    if is_remote(given):
+        return location_at(given)
+    path = Path(given)
+    if (path / SUMS_FILE).exists():
+        return path
+    location = FolderLocation(path)
+    if path.is_dir() and (location.names() or (path / CHAMPION_FILE).exists()):
         return location
-    found = "is not there" if not given.exists() else f"has no {SUMS_FILE} and no {CHAMPION_FILE}"
+    found = "is not there" if not path.exists() else f"has no {SUMS_FILE} and no {CHAMPION_FILE}"
     raise ConfigurationError(
-        f"{given}: {found}; name the folder of a bundle, or a directory of bundles"
+        f"{path}: {found}; name the folder of a bundle, or a location of bundles"
     )
 
 
-def bundles_of(location: Location) -> list[str]:
-    """Names of the folders in a location that have a file of sums, as bundles do."""
-    from models.bundle.sums import SUMS_FILE
+class BundleTarget:
+    """Place of a new bundle: a local folder, or a name in a remote location.
 
-    return [name for name in location.names() if (location.folder / name / SUMS_FILE).exists()]
+    A remote bundle is written to a temporary folder first, and uploaded by `finish`. As a context
+    manager it removes that folder on exit.
+
+    Attributes:
+        folder: Local folder to write the bundle to.
+        where: Path or URL of the bundle, as the user knows it.
+    """
+
+    def __init__(self, out: str) -> None:
+        """Raise ConfigurationError for a place that is not free, before any work is done.
+
+        Args:
+            out: Folder, URL of a bundle, or mlflow:NAME.
+        """
+        from base.errors import ConfigurationError
+        from models.location import MLFLOW, is_remote
+
+        self._location: Location | None = None
+        self._temporary: TemporaryDirectory[str] | None = None
+        self.where, self.folder = out, Path(out)
+        if not is_remote(out):
+            return
+        place, _, name = out.rstrip("/").rpartition("/")
+        if out.startswith(MLFLOW):
+            place, name = out, out.removeprefix(MLFLOW)
+        self._location = location_at(place)
+        if not out.startswith(MLFLOW) and name in self._location.names():
+            raise ConfigurationError(f"--out: {out} exists already; write to another place")
+        self._temporary = TemporaryDirectory(prefix="fraud-worker-bundle-")
+        self.folder = Path(self._temporary.name) / name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def finish(self, *beside: Path) -> None:
+        """Upload the bundle if it is remote, and the files ``beside`` it under their own names."""
+        from base.file_path import ObjectPath
+
+        if self._location is None:
+            return
+        for path in beside:
+            ObjectPath(f"{self._location}/{path.name}").write(path)
+        self.where = self._location.where(self._location.add(self.folder, self.folder.name))

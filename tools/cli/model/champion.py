@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tools.cli.model.bundles import FitOption, LocationArgument, requirements
+from tools.cli.model.bundles import FitOption, LocationArgument, location_at, requirements
 from tools.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from models.bundle import Location
+    from models.location import Location
 
 
 def promote(
@@ -26,10 +26,8 @@ def promote(
 
     Running workers that serve from the location reload it (model.reload_s).
     """
-    from models.bundle import Location
-
-    place = Location(location)
-    requirements(pipeline).verify(place.bundle(name))
+    place = location_at(location)
+    requirements(pipeline).verify(place.bundle(name), place.where(name))
     _require_own_version(place, name)
     _say(name, place.promote(name), as_json=as_json)
 
@@ -38,11 +36,9 @@ def rollback(
     location: LocationArgument, pipeline: FitOption = None, as_json: JsonOption = False
 ) -> None:
     """Verify the previous champion, then make it the champion again."""
-    from models.bundle import Location
-
-    place = Location(location)
+    place = location_at(location)
     before = place.before()
-    requirements(pipeline).verify(place.bundle(before))
+    requirements(pipeline).verify(place.bundle(before), place.where(before))
     name, replaced = place.rollback(before)
     _say(name, replaced, as_json=as_json)
 
@@ -56,18 +52,19 @@ def _require_own_version(place: Location, name: str) -> None:
     from models.bundle import read_manifest
     from models.bundle.sums import MAX_SUMS_BYTES, SUMS_FILE, read_plain
 
-    own = read_manifest(place.bundle(name))
-    sums = read_plain(place.folder / name / SUMS_FILE, MAX_SUMS_BYTES)
+    folder = place.bundle(name)
+    own = read_manifest(folder)
+    sums = read_plain(folder / SUMS_FILE, MAX_SUMS_BYTES)
     for other in place.names():
         try:
-            manifest = read_manifest(place.folder / other)
+            manifest, others = place.manifest(other)
         except BundleRefusedError:
             continue
         if (manifest.name, manifest.version) != (own.name, own.version):
             continue
-        if read_plain(place.folder / other / SUMS_FILE, MAX_SUMS_BYTES) != sums:
+        if others != sums:
             raise BundleRefusedError(
-                f"{place.folder / name}: has the name and version of {other} ({own.name} "
+                f"{place.where(name)}: has the name and version of {other} ({own.name} "
                 f"{own.version}), but is another model; write it with a version of its own (train "
                 "--version, model pack --version)"
             )

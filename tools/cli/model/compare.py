@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from base.file_path import FilePath, file_path
 from tools.cli.options import Unlabelled, UnlabelledOption
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ def compare(
         ),
     ],
     labels: Annotated[
-        Path | None,
+        FilePath | None,
         typer.Option(
+            parser=file_path,
             metavar="FILE",
             help="Labels, for metrics of both models: a label file, events with a label column, or "
             "a table of `features build`.",
@@ -118,7 +120,7 @@ def _write_page(comparison: Comparison, out: Path) -> None:
 
 
 def _labels(
-    pipeline: ComparedPipeline, path: Path | None, unlabelled: Unlabelled
+    pipeline: ComparedPipeline, path: FilePath | None, unlabelled: Unlabelled
 ) -> LabelsOf | None:
     from features.definition import load_feature_set
     from tools.cli.input_reports import known_labels

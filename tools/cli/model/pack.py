@@ -8,21 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from tools.cli.model.bundles import BundleTarget
+from tools.cli.model.sample import read_sample
 from tools.cli.options import JsonOption, require_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
-    import numpy.typing as npt
-    import pyarrow as pa
-
     from models.bundle.manifest import NamedFeature
-    from models.bundle.pack_onnx import SampleRows
     from models.bundle.packed import Packed
-
-_MAX_SAMPLE = 100_000
-"""Rows of a sample that are read: enough to find differences in a few seconds."""
 
 
 def pack(
@@ -37,7 +31,14 @@ def pack(
     ],
     name: Annotated[str, typer.Option(help="Name of the model, as scores show it.")],
     version: Annotated[str, typer.Option(help="Version of the model, as scores show it.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the bundle; must not exist.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="BUNDLE",
+            help="Folder or URL of the bundle, which must not exist; or mlflow:NAME, for the next "
+            "version of a registered model.",
+        ),
+    ],
     features_from: Annotated[
         Path | None,
         typer.Option(
@@ -136,21 +137,25 @@ def pack(
         "golden": golden,
         "seed": seed,
     }
-    if _is_onnx(model):
-        of_xgboost = {"--missing": missing, "--fraud-class": fraud_class}
-        _refuse_given({**of_xgboost, "--all-rounds": all_rounds or None}, "XGBoost")
-        kind, rows = _kind(model, probability), _sample(sample, names, expected)
-        packed = pack_onnx(model, out, kind=kind, output=output, sample=rows, **common)
-    else:
-        of_onnx = {"--output": output, "--sample": sample, "--expected": expected}
-        _refuse_given({**of_onnx, "--probability/--margin": probability}, "ONNX")
-        common |= {"all_rounds": all_rounds, "missing": _number(missing)}
-        common["fraud_class"] = fraud_class
-        packed = pack_model(model, out, **common)
+    with BundleTarget(out) as target:
+        if _is_onnx(model):
+            of_xgboost = {"--missing": missing, "--fraud-class": fraud_class}
+            _refuse_given({**of_xgboost, "--all-rounds": all_rounds or None}, "XGBoost")
+            kind, rows = _kind(model, probability), read_sample(sample, names, expected)
+            packed = pack_onnx(
+                model, target.folder, kind=kind, output=output, sample=rows, **common
+            )
+        else:
+            of_onnx = {"--output": output, "--sample": sample, "--expected": expected}
+            _refuse_given({**of_onnx, "--probability/--margin": probability}, "ONNX")
+            common |= {"all_rounds": all_rounds, "missing": _number(missing)}
+            common["fraud_class"] = fraud_class
+            packed = pack_model(model, target.folder, **common)
+        target.finish()
     if as_json:
-        print(json.dumps(_as_json(packed, out)))
+        print(json.dumps(_as_json(packed, target.where)))
         return
-    for line in _lines(packed, out, defined=features_from is not None):
+    for line in _lines(packed, target.where, defined=features_from is not None):
         print(line)
 
 
@@ -224,71 +229,10 @@ def _kind(model: Path, probability: bool | None) -> Literal["probability", "marg
     return "probability" if probability else "margin"
 
 
-def _sample(path: Path | None, names: Sequence[str] | None, expected: str | None) -> SampleRows:
-    """Read the columns of a table that the model takes, and the expected scores."""
-    import numpy as np
-
-    from base.errors import ConfigurationError
-    from models.bundle.pack_onnx import SampleRows
-
-    if path is None:
-        raise ConfigurationError(
-            "--sample: is needed for a model in ONNX; give some thousand rows of the training table "
-            "(features build), from which golden vectors are taken"
-        )
-    if names is None:
-        raise ConfigurationError(
-            "--sample: give --feature-names as well; they are the columns of the table, in the order "
-            "of the training columns"
-        )
-    table = _table(path, [*names, *([] if expected is None else [expected])])
-    columns = [_numbers(table, name) for name in names]
-    vectors = np.column_stack(columns).astype(np.float32)
-    if np.isinf(vectors).any():
-        raise ConfigurationError(
-            f"--sample: {path} holds numbers that are infinite as float32; NaN or null means missing"
-        )
-    return SampleRows(vectors, None if expected is None else _numbers(table, expected))
-
-
-def _table(path: Path, columns: Sequence[str]) -> pa.Table:
-    """Read columns of the first rows of a Parquet file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from base.errors import ConfigurationError
-    from base.suggest import unknown
-
-    require_path("--sample", path)
-    try:
-        known = pq.read_schema(path).names
-        for column in columns:
-            if column not in known:
-                raise ConfigurationError(f"--sample: {path}: {unknown('column', column, known)}")
-        table = pq.read_table(path, columns=list(columns)).slice(0, _MAX_SAMPLE)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ConfigurationError(f"--sample: {path} cannot be read as Parquet ({error})") from error
-    if not len(table):
-        raise ConfigurationError(f"--sample: {path} has no rows; give some of the training table")
-    return table
-
-
-def _numbers(table: pa.Table, column: str) -> npt.NDArray[np.float64]:
-    import pyarrow as pa
-
-    from base.errors import ConfigurationError
-
-    try:
-        numbers: npt.NDArray[np.float64] = table[column].cast(pa.float64()).to_numpy()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ConfigurationError(f"--sample: column {column} is no number ({error})") from error
-    return numbers
-
-
-def _as_json(packed: Packed, out: Path) -> dict[str, object]:
+def _as_json(packed: Packed, out: str) -> dict[str, object]:
     verified, manifest = packed.verified, packed.manifest
     return {
-        "bundle": str(out),
+        "bundle": out,
         "name": verified.name,
         "version": verified.version,
         "format": manifest.format,
@@ -304,7 +248,7 @@ def _as_json(packed: Packed, out: Path) -> dict[str, object]:
     }
 
 
-def _lines(packed: Packed, out: Path, *, defined: bool) -> list[str]:
+def _lines(packed: Packed, out: str, *, defined: bool) -> list[str]:
     verified, manifest = packed.verified, packed.manifest
     made = (
         f"{out}: {verified.name} {verified.version}, {manifest.kind}, {len(verified.features)} "

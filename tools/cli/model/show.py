@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tools.cli.model.bundles import FitOption, PlaceArgument, bundle_or_location, bundles_of
+from tools.cli.model.bundles import FitOption, PlaceArgument, bundle_or_location
 from tools.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from models.bundle import Knots, Location, Manifest, TrainingRecord
+    from models.bundle import Knots, Manifest, TrainingRecord
+    from models.location import Location
 
 _COLUMNS = ("bundle", "", "model", "kind", "features", "trained", "calibration")
 
@@ -101,9 +102,9 @@ def _show_bundle(path: Path, manifest: Manifest, *, as_json: bool) -> None:
 
 
 def _show_location(location: Location, *, as_json: bool) -> None:
-    champion, previous = location.champion_name(), location.previous()
+    champion, previous = location.champions()
     marks = dict.fromkeys(previous[-1:], "before") | {champion: "champion"}
-    rows = [_row(location, name, marks.get(name, "")) for name in bundles_of(location)]
+    rows = [_row(location, name, marks.get(name, "")) for name in location.names()]
     if as_json:
         bundles = [row.as_json() for row in rows]
         print(json.dumps({"champion": champion, "previous": [*previous], "bundles": bundles}))
@@ -115,10 +116,9 @@ def _show_location(location: Location, *, as_json: bool) -> None:
 
 def _row(location: Location, name: str, mark: str) -> _Row:
     from base.errors import BundleRefusedError
-    from models.bundle import read_manifest
 
     try:
-        return _Row(name, mark, read_manifest(location.folder / name), "")
+        return _Row(name, mark, location.manifest(name)[0], "")
     except BundleRefusedError as error:
         return _Row(name, mark, None, str(error))
 
@@ -155,7 +155,7 @@ def _table(location: Location, rows: Sequence[_Row]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=str(location.folder))
+    table = Table(title=str(location))
     for name in _COLUMNS:
         table.add_column(name, justify="right" if name == "features" else "left", overflow="fold")
     for row in rows:

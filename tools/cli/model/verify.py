@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -13,12 +14,15 @@ from tools.cli.model.bundles import (
     PlaceArgument,
     Requirements,
     bundle_or_location,
-    bundles_of,
     requirements,
 )
 from tools.cli.options import JsonOption
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from models.bundle import Verified
+    from models.location import Location
     from tools.checks.finding import Finding
 
 
@@ -35,40 +39,48 @@ def verify(
     target = bundle_or_location(where, pipeline)
     required = requirements(pipeline)
     if isinstance(target, Path):
-        report([_verified(target, required)], as_json=as_json)
+        verifying = partial(required.verify, target, str(target))
+        report([_verified(target.name, verifying, required)], as_json=as_json)
         return
-    champion = _champion(target.folder)
-    findings = [_verified(target.folder / name, required) for name in bundles_of(target)]
-    report([*champion, *findings], as_json=as_json)
+    findings = _champion(target)
+    for name in target.names():
+        verifying = partial(_verify_in, target, name, required)
+        findings.append(_verified(name, verifying, required))
+    report(findings, as_json=as_json)
 
 
-def _champion(folder: Path) -> list[Finding]:
+def _champion(location: Location) -> list[Finding]:
     from base.errors import BundleRefusedError
-    from models.bundle import Location
     from tools.checks.finding import ok, refused, warning
 
     try:
-        if Location(folder).champion_name() is None:
-            promote = f"fraud-worker model promote {quote(str(folder))} NAME"
+        name = location.champions().champion
+        if name is None:
+            promote = f"fraud-worker model promote {quote(str(location))} NAME"
             remedy = f"`{promote}`, and workers can serve from it"
             return [warning("CHAMPION", "there is none yet", remedy)]
-        return [ok("CHAMPION", Location(folder).champion().name)]
+        location.bundle(name)
+        return [ok("CHAMPION", name)]
     except BundleRefusedError as error:
         return refused("CHAMPION", error)
 
 
-def _verified(bundle: Path, required: Requirements) -> Finding:
+def _verify_in(location: Location, name: str, required: Requirements) -> Verified:
+    return required.verify(location.bundle(name), location.where(name))
+
+
+def _verified(name: str, verify: Callable[[], Verified], required: Requirements) -> Finding:
     from base.errors import BundleRefusedError
     from tools.checks.finding import ok, pluralize, refused
 
     started = time.perf_counter()
     try:
-        verified = required.verify(bundle)
+        verified = verify()
     except BundleRefusedError as error:
-        return refused(bundle.name, error)[0]
+        return refused(name, error)[0]
     fits = "" if required.features is None else " of the pipeline"
     return ok(
-        bundle.name,
+        name,
         f"{verified.name} {verified.version}: {pluralize(len(verified.features), 'feature')}{fits}, "
         f"golden margins on {verified.device}, {time.perf_counter() - started:.1f} s",
     )

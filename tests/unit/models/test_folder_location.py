@@ -11,42 +11,42 @@ from pathlib import Path
 import pytest
 
 from base.errors import BundleRefusedError
-from models.bundle import Location, location, resolve
+from models.location import FolderLocation, champion, champions, folder
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Location:
+def place(tmp_path: Path) -> FolderLocation:
     """A location with three bundles; whether they hold is not its business."""
     for name in ("a", "b", "c"):
         (tmp_path / "models" / name).mkdir(parents=True)
         (tmp_path / "models" / name / "SHA256SUMS").write_text("")
-    return Location(tmp_path / "models")
+    return FolderLocation(tmp_path / "models")
 
 
-def test_a_promoted_bundle_is_the_champion(place: Location) -> None:
-    with pytest.raises(BundleRefusedError, match="has no CHAMPION; name one with"):
-        place.champion()
-    assert place.champion_name() is None
+def test_a_promoted_bundle_is_the_champion(place: FolderLocation) -> None:
+    with pytest.raises(BundleRefusedError, match="has no champion; name one with"):
+        place.bundle(champion(place))
+    assert place.champions().champion is None
     assert place.promote("a") is None
-    assert place.champion() == place.folder / "a"
+    assert place.bundle(champion(place)) == place.folder / "a"
     assert (place.folder / "CHAMPION").read_bytes() == b"a\n"
     assert place.promote("b") == "a"
-    assert place.champion_name() == "b"
-    assert place.previous() == ("a",)
+    assert place.champions().champion == "b"
+    assert place.champions().former == ("a",)
 
 
-def test_rollback_goes_back_one_champion_after_the_other(place: Location) -> None:
+def test_rollback_goes_back_one_champion_after_the_other(place: FolderLocation) -> None:
     for name in ("a", "b", "c", "a"):
         place.promote(name)
     assert [place.rollback() for _ in range(3)] == [("c", "a"), ("b", "c"), ("a", "b")]
     with pytest.raises(BundleRefusedError, match="has no champion before a; name one"):
         place.rollback()
-    assert place.champion_name() == "a"
+    assert place.champions().champion == "a"
     with pytest.raises(BundleRefusedError, match="has no champion before the first"):
-        Location(place.folder.parent).rollback()
+        FolderLocation(place.folder.parent).rollback()
 
 
-def test_a_rollback_to_another_than_was_looked_at_is_none(place: Location) -> None:
+def test_a_rollback_to_another_than_was_looked_at_is_none(place: FolderLocation) -> None:
     for name in ("a", "b"):
         place.promote(name)
     looked_at = place.before()
@@ -54,17 +54,19 @@ def test_a_rollback_to_another_than_was_looked_at_is_none(place: Location) -> No
     place.promote("c")
     with pytest.raises(BundleRefusedError, match="meanwhile, and the former champion is b, not a"):
         place.rollback(looked_at)
-    assert place.champion_name() == "c"
+    assert place.champions().champion == "c"
     assert place.rollback("b") == ("b", "c")
 
 
-def test_promoting_the_champion_again_changes_nothing(place: Location) -> None:
+def test_promoting_the_champion_again_changes_nothing(place: FolderLocation) -> None:
     for name in ("a", "b", "b"):
         place.promote(name)
     assert place.rollback() == ("a", "b")
 
 
-def test_after_a_crash_between_the_two_files_rollback_still_goes_back(place: Location) -> None:
+def test_after_a_crash_between_the_two_files_rollback_still_goes_back(
+    place: FolderLocation,
+) -> None:
     for name in ("a", "b"):
         place.promote(name)
     # promote(c) had noted b as the champion before, and came no further
@@ -76,30 +78,30 @@ def test_after_a_crash_between_the_two_files_rollback_still_goes_back(place: Loc
         place.rollback()
 
 
-def test_a_champion_before_that_is_gone_is_not_gone_back_to(place: Location) -> None:
+def test_a_champion_before_that_is_gone_is_not_gone_back_to(place: FolderLocation) -> None:
     for name in ("a", "b"):
         place.promote(name)
     shutil.rmtree(place.folder / "a")
     with pytest.raises(BundleRefusedError, match="there is no bundle a; there are: b, c"):
         place.rollback()
-    assert place.champion_name() == "b"
-    assert place.previous() == ("a",)
+    assert place.champions().champion == "b"
+    assert place.champions().former == ("a",)
 
 
 def test_a_location_remembers_a_bounded_number_of_champions(
-    place: Location, monkeypatch: pytest.MonkeyPatch
+    place: FolderLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(location, "_REMEMBERED", 3)
+    monkeypatch.setattr(champions, "_REMEMBERED", 3)
     for name in "abcabc":
         place.promote(name)
-    assert place.previous() == ("c", "a", "b")
+    assert place.champions().former == ("c", "a", "b")
 
 
 @pytest.mark.parametrize(
     "name",
     ["../a", "a/../b", "/a", "a/", ".", "..", "", ".hidden", "a\n", "a b", "ä", "x" * 201, "a\0"],
 )
-def test_a_name_that_is_a_path_is_refused(place: Location, name: str) -> None:
+def test_a_name_that_is_a_path_is_refused(place: FolderLocation, name: str) -> None:
     with pytest.raises(BundleRefusedError, match="is not the name of a bundle"):
         place.promote(name)
     assert not (place.folder / "CHAMPION").exists()
@@ -123,14 +125,14 @@ def empty_folder(folder: Path) -> None:
     ],
 )
 def test_a_folder_that_is_no_bundle_is_not_promoted(
-    place: Location, make: Callable[[Path], None], said: str
+    place: FolderLocation, make: Callable[[Path], None], said: str
 ) -> None:
     place.promote("a")
     make(place.folder / "x")
     with pytest.raises(BundleRefusedError, match=said):
         place.promote("x")
-    assert place.champion_name() == "a"
-    assert place.previous() == ()
+    assert place.champions().champion == "a"
+    assert place.champions().former == ()
 
 
 @pytest.mark.parametrize(
@@ -146,28 +148,28 @@ def test_a_folder_that_is_no_bundle_is_not_promoted(
     ],
 )
 def test_a_champion_that_names_no_bundle_is_refused(
-    place: Location, content: bytes, said: str
+    place: FolderLocation, content: bytes, said: str
 ) -> None:
     (place.folder / "CHAMPION").write_bytes(content)
     with pytest.raises(BundleRefusedError, match=said):
-        place.champion()
+        place.bundle(champion(place))
 
 
-def test_a_champion_file_that_is_a_link_or_a_pipe_is_refused(place: Location) -> None:
+def test_a_champion_file_that_is_a_link_or_a_pipe_is_refused(place: FolderLocation) -> None:
     (place.folder / "other").write_text("a\n")
     (place.folder / "CHAMPION").symlink_to("other")
     with pytest.raises(BundleRefusedError, match="CHAMPION: cannot be read"):
-        place.champion()
+        place.bundle(champion(place))
     (place.folder / "CHAMPION").unlink()
     os.mkfifo(place.folder / "CHAMPION")
     with pytest.raises(BundleRefusedError, match="CHAMPION: is not a plain file"):
-        place.champion()
+        place.bundle(champion(place))
 
 
 def test_a_lock_that_is_a_link_or_a_pipe_is_neither_followed_nor_waited_for(
-    place: Location, tmp_path: Path
+    place: FolderLocation, tmp_path: Path
 ) -> None:
-    kept, lock = tmp_path / "kept", place.folder / location.LOCK_FILE
+    kept, lock = tmp_path / "kept", place.folder / folder.LOCK_FILE
     kept.write_text("kept")
     lock.symlink_to(kept)
     with pytest.raises(BundleRefusedError, match=r"promote\.lock: cannot be written"):
@@ -180,14 +182,14 @@ def test_a_lock_that_is_a_link_or_a_pipe_is_neither_followed_nor_waited_for(
 
 
 def test_a_location_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    place = Location(tmp_path / "nowhere")
+    place = FolderLocation(tmp_path / "nowhere")
     with pytest.raises(BundleRefusedError, match="cannot be read as a location of bundles"):
         place.promote("a")
-    with pytest.raises(BundleRefusedError, match="has no CHAMPION"):
-        place.champion()
+    with pytest.raises(BundleRefusedError, match="has no champion"):
+        place.bundle(champion(place))
 
 
-def test_promoters_at_once_leave_one_champion_and_forget_none(place: Location) -> None:
+def test_promoters_at_once_leave_one_champion_and_forget_none(place: FolderLocation) -> None:
     names = [f"m{i}" for i in range(12)]
     for name in names:
         shutil.copytree(place.folder / "a", place.folder / name)
@@ -197,13 +199,13 @@ def test_promoters_at_once_leave_one_champion_and_forget_none(place: Location) -
 
     def promote(name: str) -> None:
         gate.wait()
-        Location(place.folder).promote(name)
+        FolderLocation(place.folder).promote(name)
 
     def read() -> None:
         gate.wait()
         while not done.is_set():
             try:
-                place.champion()
+                place.bundle(champion(place))
             except BundleRefusedError as error:
                 torn.append(error)
 
@@ -217,25 +219,25 @@ def test_promoters_at_once_leave_one_champion_and_forget_none(place: Location) -
     done.set()
     reader.join()
     assert torn == []
-    last = place.champion_name()
-    assert sorted([*place.previous(), str(last)]) == sorted(["a", *names])
+    last = place.champions().champion
+    assert sorted([*place.champions().former, str(last)]) == sorted(["a", *names])
     assert {p.name for p in place.folder.iterdir() if p.name.startswith(".")} == {".promote.lock"}
 
 
 def test_a_lock_that_is_held_is_not_waited_for_for_ever(
-    place: Location, monkeypatch: pytest.MonkeyPatch
+    place: FolderLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(location, "_LOCK_S", 0.05)
+    monkeypatch.setattr(folder, "_LOCK_S", 0.05)
     with (
         place._locked(),
         pytest.raises(BundleRefusedError, match=r"another process has held the lock for 0\.05 s"),
     ):
-        Location(place.folder).promote("a")
+        FolderLocation(place.folder).promote("a")
     assert place.promote("a") is None
 
 
 def test_a_write_that_fails_leaves_the_champion(
-    place: Location, monkeypatch: pytest.MonkeyPatch
+    place: FolderLocation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.promote("a")
 
@@ -245,7 +247,7 @@ def test_a_write_that_fails_leaves_the_champion(
     monkeypatch.setattr(Path, "replace", fails)
     with pytest.raises(BundleRefusedError, match=r"cannot be written \(No space left"):
         place.promote("b")
-    assert place.champion_name() == "a"
+    assert place.champions().champion == "a"
     assert sorted(p.name for p in place.folder.iterdir()) == [
         ".promote.lock",
         "CHAMPION",
@@ -255,21 +257,15 @@ def test_a_write_that_fails_leaves_the_champion(
     ]
 
 
-def test_settings_resolve_to_a_bundle_or_to_a_champion(place: Location) -> None:
-    place.promote("b")
-    assert resolve(place.folder / "a", None) == place.folder / "a"
-    assert resolve(None, place.folder) == place.folder / "b"
-    with pytest.raises(BundleRefusedError, match=r"give model\.bundle or model\.location"):
-        resolve(None, None)
-
-
-def test_commands_in_messages_take_any_folder(place: Location) -> None:
-    place = Location(place.folder.rename(place.folder.parent / "all models"))
+def test_commands_in_messages_take_any_folder(place: FolderLocation) -> None:
+    place = FolderLocation(place.folder.rename(place.folder.parent / "all models"))
     said = f"`fraud-worker model promote '{place.folder}' NAME`"
-    for refused in (place.champion, place.before):
-        with pytest.raises(BundleRefusedError) as caught:
-            refused()
-        assert said in str(caught.value)
+    with pytest.raises(BundleRefusedError) as caught:
+        champion(place)
+    assert said in str(caught.value)
+    with pytest.raises(BundleRefusedError) as caught:
+        place.before()
+    assert said in str(caught.value)
     for name in ("a", "b", "c"):
         place.promote(name)
     with pytest.raises(BundleRefusedError) as caught:
