@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tools.cli.model.bundles import BundleTarget
-from tools.cli.model.sample import read_sample
+from tools.cli.model.sample_rows import read_sample
 from tools.cli.options import JsonOption, require_path
 
 if TYPE_CHECKING:
