@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,9 @@ class ColumnCompiler:
                 f"{path} is a floating-point number, and same compares exactly: use text, a whole "
                 "number, a boolean, a decimal or the amount",
             )
-        # Not bounded: it is not added up.
+        if column.kind is StoredKind.VALUE:
+            # Not bounded, so not shared with `of`: a sum must not find members beyond its bound.
+            return replace(column, kind=StoredKind.COMPARED)
         return column
 
     def _value(

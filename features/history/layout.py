@@ -26,12 +26,16 @@ MISSING = np.iinfo(np.int64).min
 
 
 class StoredKind(StrEnum):
-    """Kinds of a stored column: a whole number, the 64-bit hash of a text, a condition's result.
+    """Kinds of a stored column.
+
+    VALUE: a whole number within the bound of exact sums. COMPARED: any whole number, which is
+    compared and never added up. HASH: the 64-bit hash of a text. CONDITION: the result of one.
 
     The values are part of the layouts of existing histories and do not change.
     """
 
     VALUE = "value"
+    COMPARED = "compared"
     HASH = "name"
     CONDITION = "condition"
 
@@ -43,7 +47,7 @@ class StoredColumn:
     Attributes:
         kind: Kind of the column.
         definition: Definition as canonical JSON.
-        scale: Decimal digits of a VALUE.
+        scale: Decimal digits of a VALUE or COMPARED number.
         read: Function from a frame to int64[N], MISSING for a missing value; for a CONDITION
             bool[N].
         key: Name of the column in a layout, a digest of its definition.

@@ -6,15 +6,25 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from base.errors import ConfigurationError
 from base.times import DAY
+from features.compute.enrich import enrich
 from features.definition import FeatureSet, load_feature_set
 from features.history.layout import StoredKind
 from features.inspect.stored_history import column_names
+from features.store.memory import MemoryStore
 from features.windows.window import Across, Window
-from tests.support.making import EVENTS, feature_set, write_pipeline
+from tests.support.making import (
+    EVENTS,
+    events,
+    feature_set,
+    longs,
+    strings,
+    write_pipeline,
+)
 
 HEAD = """\
 name: test
@@ -196,10 +206,10 @@ def test_frequencies_are_of_text_too(aggregate: str, tmp_path: Path) -> None:
     [
         ("channel", StoredKind.HASH, 0),
         ("merchant.code", StoredKind.HASH, 0),
-        ("cents", StoredKind.VALUE, 0),
-        ("online", StoredKind.VALUE, 0),
-        ("price", StoredKind.VALUE, 4),
-        ("amount", StoredKind.VALUE, 2),
+        ("cents", StoredKind.COMPARED, 0),
+        ("online", StoredKind.COMPARED, 0),
+        ("price", StoredKind.COMPARED, 4),
+        ("amount", StoredKind.COMPARED, 2),
     ],
 )
 def test_any_window_may_be_of_the_events_with_the_same_value(
@@ -227,8 +237,25 @@ def test_values_that_are_compared_are_kept_once_and_have_no_bound(tmp_path: Path
     summed = "window: sum, of: cents, by: card, over: 1d"
     loaded = made(tmp_path, "window: count, by: card, over: 1d, same: cents", summed)
     (plan,) = loaded.histories.entities
-    assert len(plan.layout.columns) == 1
+    kinds = {column.kind for column in plan.layout.columns}
+    assert kinds == {StoredKind.COMPARED, StoredKind.VALUE}
     assert loaded.bounds.fields == {"cents": None}
+
+
+def test_a_new_sum_reads_no_members_whose_values_had_no_bound(tmp_path: Path) -> None:
+    compared = f"""{EVENTS}  partition_key: card
+entities: {{card: card}}
+features:
+  - {{name: SAME, window: count, by: card, over: 1d, same: cents}}
+"""
+    summed = f"{compared}  - {{name: SUM, window: sum, of: cents, by: card, over: 1d}}\n"
+    before, store = feature_set(tmp_path, compared), MemoryStore()
+    cards, largest = strings(["c", "c", "c"]), 2**63 - 1
+    batch = events(before, 3, card=cards, cents=longs([largest, largest, 5]))
+    store.append(enrich(before, batch.take(np.arange(2)), store).writes.appends)
+    after = feature_set(tmp_path, summed)
+    batch = events(after, 3, card=cards, cents=longs([0, 0, 5])).take(np.array([2]))
+    assert enrich(after, batch, store).matrix[0, -1] == 5
 
 
 @pytest.mark.parametrize("included", ["true", "false"])
