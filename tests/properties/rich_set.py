@@ -160,6 +160,7 @@ _DECLARED = [
     _window("SHOP_SUM3", "sum", "shop", 3, of="amount", current=False),
     _window("SHOP_STD5", "std", "shop", 5, of="amount"),
     _window("SHOP_LAST4", "last", "shop", 4, of="cents", current=True),
+    _window("SHOP_FIRST1", "first", "shop", 1, of="cents", current=True),
     _window("SHOP_MIN3_X", "min", "shop", 3, delay=2, of="x", scale=1),
     _window("SHOP_CARDS", "distinct", "shop", 6, of="card", where=OFFLINE),
     _window("SHOP_SINCE4", "time_since_last", "shop", 4, delay=1),
