@@ -76,7 +76,7 @@ class ColumnCompiler:
         """Compile the columns of a window; arguments and errors as of `WindowCompiler.compile`."""
         value = self._value(spec, location, scope, made)
         where, names = self._where(spec, location, scope, made)
-        same = self._same(spec, location)
+        same = self._same(spec, location, made | scope.keys())
         uses = names | {name for name in (spec.of, spec.same) if name is not None}
         return WindowColumns(value, where, same, uses)
 
@@ -108,12 +108,18 @@ class ColumnCompiler:
         )
         return column, condition.names
 
-    def _same(self, spec: FeatureSpec, location: Location) -> StoredColumn | None:
+    def _same(
+        self, spec: FeatureSpec, location: Location, features: frozenset[str]
+    ) -> StoredColumn | None:
         path = spec.same
         if path is None:
             return None
         where = (*location, "same")
         if path not in self._leaves:
+            if path in features:
+                raise self._document.refuse(
+                    where, f"{path} is a feature, and same takes a field: name a field of the event"
+                )
             held = self._fields.describe_unusable(path)
             raise self._document.refuse(where, held or unknown("field", path, self._leaves))
         self._refuse_time(path, where, "use text or a whole number")

@@ -464,7 +464,7 @@ REFUSED = {
     ),
     "the same feature": (
         "window: count, same: ^IN_SHOP, by: card, over: 1d",
-        "unknown field 'IN_SHOP'",
+        "IN_SHOP is a feature, and same takes a field: name a field of the event",
     ),
     "the same record": (
         "window: count, same: ^merchant, by: card, over: 1d",
