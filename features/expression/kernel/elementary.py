@@ -19,8 +19,8 @@ from base.compiled import leaf
 # ln 2 in two parts: the first has 21 zero bits at its end, so that its product with an exponent
 # (at most 11 bits) is exact.
 _LN2_HIGH = float.fromhex("0x1.62e42fee00000p-1")
-_LN2 = 0.6931471805599453
 _LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
+_LN2 = 0.6931471805599453
 _INVERSE_LN2 = 1.4426950408889634
 _SQRT_HALF = 0.7071067811865476
 _LARGEST_EXP = 709.782712893384

@@ -112,7 +112,7 @@ def write(members: Longs, event: int, columns: Longs, data: Bytes, at: int) -> N
 
 @leaf
 def add_up(members: Longs, counts: Longs, sums: Longs, pairs: Longs, begin: int, end: int) -> None:
-    """Renew the running counts and sums behind the places [begin, end), but for `keep_same`."""
+    """Renew the counts and sums behind the places [begin, end), of pairs without `same`."""
     for pair in range(pairs.shape[1]):
         if pairs[rows.SAME, pair] == NOWHERE:
             _add_up(members, counts, sums, pairs, pair, begin, end)
