@@ -93,9 +93,9 @@ skew: install ## break workers, servers and histories, hold every feature agains
 	@$(BIN)/python tests/commands/skew.py $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) \
 		$(if $(EVENTS),--events $(EVENTS)) $(if $(WITHOUT),--without $(WITHOUT))
 
-search: install ## some workers through random orders and faults, without servers: SECONDS=60 SEED=(random) ONE=1 for its journal
+search: install ## some workers through random orders and faults, without servers: SECONDS=60 SEED=(random) ONE=1 for its journal BUGS=1 finds seeded bugs
 	@$(BIN)/python -m tests.commands.search --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) \
-		$(if $(ONE),--one)
+		$(if $(ONE),--one) $(if $(BUGS),--bugs)
 
 swaps: install ## exchange models and policies under full load, hold scores against them: SWAPS=100 SEED=(random) LOCATION=folder|s3|azure|mlflow
 	@$(BIN)/python tests/commands/swaps.py --swaps $(or $(SWAPS),100) $(if $(SEED),--seed $(SEED)) \

@@ -3,7 +3,7 @@
 Run ``python -m tests.commands.search --seconds 60`` from the root of the repository. Schedule i has
 the seed ``--seed`` + i. The program prints the seed and the error of each schedule that fails, and
 finally a JSON line; ``next_seed`` continues the search. ``--one`` runs one schedule and prints its
-journal.
+journal; ``--bugs`` looks for every seeded bug, the rare ones included, which takes minutes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 
+from tests.search.bugs import BUGS, MOST
 from tests.search.run import first_failure, run_schedule
 
 _MOST_FAILURES = 5
@@ -26,7 +27,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=None, help="default: random")
     parser.add_argument("--one", action="store_true", help="run this seed alone, with a journal")
+    parser.add_argument("--bugs", action="store_true", help="find each seeded bug of the worker")
     given = parser.parse_args()
+    if given.bugs:
+        return _find_bugs()
     seed = random.randrange(10**9) if given.seed is None else given.seed
     if given.one:
         return _one(seed)
@@ -58,6 +62,19 @@ def _search(first: int, seconds: float) -> int:
     }
     print(json.dumps(result))
     return 1 if failures else 0
+
+
+def _find_bugs() -> int:
+    """Look for each seeded bug; the last line is JSON, with the schedules that each one took."""
+    took: dict[str, int | None] = {}
+    for name, patch in BUGS.items():
+        with patch():
+            failure = first_failure(range(MOST))
+        took[name] = None if failure is None else failure[0] + 1
+        print(f"{name}: {took[name] or 'not found'}", flush=True)
+    missed = [name for name, schedules in took.items() if schedules is None]
+    print(json.dumps({"most": MOST, "schedules": took, "not_found": missed}))
+    return 1 if missed else 0
 
 
 def _one(seed: int) -> int:

@@ -253,6 +253,20 @@ def _no_lag(*_: object) -> Sequence[int]:
     return []
 
 
+MOST = 4_000
+"""A bug that needs more schedules has not been found."""
+RARE = {
+    "a producer that lost its connection is kept",
+    "a start initialises one id only",
+    "alignment by the marks behind the histories",
+    "marks are written on another connection",
+    "marks may leave holes",
+    "the group metadata of the commit",
+    "the metadata of a member outside of the group",
+    "what other versions have read is taken for known",
+}
+"""Bugs that show in one of some hundred or thousand schedules: `make search BUGS=1` looks for them."""
+
 BUGS: Mapping[str, Patch] = {
     "committed offsets are one too low": _patched(Destination, "offsets", _one_short),
     "offsets are committed before the scores": _transacting(_commit_before_produce),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import random
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import structlog
 
@@ -26,7 +29,7 @@ def run_schedule(seed: int, *, note: Callable[[str], None] | None = None) -> Non
         Exception: The schedule has failed.
     """
     world = World(seed, note=note or _nothing)
-    with _logs_to(world.say if note else _nothing):
+    with _names_by(seed), _logs_to(world.say if note else _nothing):
         world.run()
 
 
@@ -38,6 +41,21 @@ def first_failure(seeds: Iterable[int]) -> tuple[int, Exception] | None:
         except Exception as error:  # noqa: BLE001 - a bug may show in any error
             return seed, error
     return None
+
+
+@contextmanager
+def _names_by(seed: int) -> Iterator[None]:
+    """Draw the random names and keys of histories by the seed: the worker's log shows them."""
+    rng = random.Random(f"names {seed}")
+
+    def token_hex(length: int) -> str:
+        return rng.randbytes(length).hex()
+
+    with (
+        mock.patch.object(secrets, "token_hex", token_hex),
+        mock.patch.object(secrets, "token_bytes", rng.randbytes),
+    ):
+        yield
 
 
 @contextmanager
