@@ -30,6 +30,7 @@ from models.bundle.pack_onnx import SampleRows, pack_onnx
 from models.bundle.packed import Names
 from models.location import FolderLocation, Location, open_location
 from models.training.fit import fit
+from tests.oracles.train import types_of
 from tests.support.bundles import booster_in, edit_manifest
 from tests.support.onnx_models import network, saved
 
@@ -135,9 +136,14 @@ def _make(trained: Bundle, folder: Path) -> None:
 def _vectors(trained: Bundle) -> npt.NDArray[np.float32]:
     """Vectors near the thresholds of the trained model, float32[_ROWS, F]."""
     document = ModelDocument((trained.path / "model.ubj").read_bytes(), str(trained.path))
-    return draw_vectors(
+    vectors = draw_vectors(
         booster_in(trained), document.trees(), len(trained.features), count=_ROWS, seed=1
     )
+    for column, feature in zip(vectors.T, trained.features, strict=True):
+        if feature.categories is not None:
+            # They also have a category that no split names, of which a feature set knows nothing.
+            column[column >= len(feature.categories.values) + feature.categories.other] = np.nan
+    return vectors
 
 
 def _write(
@@ -149,8 +155,16 @@ def _write(
     taste = np.random.default_rng(of.seed).normal(1.0, 1.0, matrix.shape[1])
     risk = (known - known.mean(axis=0)) / (known.std(axis=0) + 1e-9) @ taste
     labels = (risk > np.quantile(risk, _FRAUD)).astype(np.int64)
-    booster = fit(matrix, labels, threads=1, rounds=_ROUNDS, seed=of.seed, params=of.params)
     features = [trained.features[i] for i in of.columns]
+    booster = fit(
+        matrix,
+        labels,
+        threads=1,
+        rounds=_ROUNDS,
+        seed=of.seed,
+        params=of.params,
+        types=types_of(features),
+    )
     write_bundle(
         folder,
         booster,

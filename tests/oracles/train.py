@@ -8,6 +8,7 @@ purpose.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from features.store.memory import MemoryStore
 from features.tables.event_records import EventRecordReader
 from features.windows.window import Across, Window
 from models.bundle import write_bundle
+from models.bundle.manifest import NamedFeature
 from models.training.fit import fit
 from schemas.avro.decoder import Decoder
 from schemas.registry.source import FileSchemaSource
@@ -39,6 +41,11 @@ def best_effort(feature_set: FeatureSet) -> list[Window]:
     return [
         window for window in feature_set.histories.windows if window.across is Across.BEST_EFFORT
     ]
+
+
+def types_of(features: Sequence[NamedFeature]) -> list[str]:
+    """XGBoost's types of features: those with categories are split by category."""
+    return ["q" if feature.categories is None else "c" for feature in features]
 
 
 def main() -> None:
@@ -58,8 +65,9 @@ def main() -> None:
     left_out = {window.name for window in best_effort(feature_set)}
     kept = [i for i, name in enumerate(feature_set.names) if name not in left_out]
     used = np.ascontiguousarray(matrix[:, kept])
-    booster = fit(used, _labels(used, random), threads=1, rounds=50)
     features = [feature_set.features[i] for i in kept]
+    types = types_of(features)
+    booster = fit(used, _labels(used, random), threads=1, rounds=50, types=types)
     write_bundle(folder / "model", booster, name="system", version="1", features=features)
 
 
@@ -87,6 +95,7 @@ def _events(random: np.random.Generator) -> pa.Table:
             "customer_id": random.integers(0, _CUSTOMERS, _EVENTS).astype(str),
             "terminal_id": random.integers(0, _TERMINALS, _EVENTS).astype(str),
             "amount": random.lognormal(3.5, 1.0, _EVENTS).round(2),
+            "country": random.choice(["BE", "FR", "LU", "NL"], _EVENTS),
         }
     )
 

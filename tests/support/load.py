@@ -25,6 +25,7 @@ _BAD_SHARE = 0.01
 _HEADERS_SHARE = 0.02
 _DELAYED_SHARE, _LONGEST_DELAY_MS = 0.05, 600_000
 _AGAIN_SHARE, _REMEMBERED = 0.02, 50
+_COUNTRIES = ("BE", "FR", "LU", "NL", None)
 
 
 class Load:
@@ -146,6 +147,7 @@ class Load:
             "customer_id": str(int(_CUSTOMERS * draw.random() ** 3)),
             "terminal_id": str(draw.randrange(TERMINALS)),
             "amount": round(draw.lognormvariate(3.5, 1.0), 2),
+            "country": draw.choice(_COUNTRIES),
         }
         self._recent.append(event)
         return event
