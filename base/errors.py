@@ -125,7 +125,7 @@ class ErrorCode(StrEnum):
     # score
     SCORE_NOT_FINITE = (
         "score_not_finite",
-        "The model gives NaN or infinity for the event's features.",
+        "The model gives NaN or infinity for the event's features, or fails.",
     )
     # publish
     OUTPUT_TOO_LARGE = "output_too_large", "The score is too large for the output topic."

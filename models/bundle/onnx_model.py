@@ -108,27 +108,40 @@ class Blocks:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the output for one block."""
-        shape: tuple[int, ...] = np.shape(self._run())
+        shape: tuple[int, ...] = np.shape(self._run(self._buffer[:0]))
         return shape
 
     def outputs(self, matrix: Floats32) -> Floats32:
-        """Compute the output of the graph for float32[N, F], float32[N, …]."""
-        parts = []
-        for start in range(0, len(matrix), self.rows):
-            part = matrix[start : start + self.rows]
-            self._buffer[: len(part)] = part
-            self._buffer[len(part) :] = 0.0
-            parts.append(self._run()[: len(part)])
-        return np.concatenate(parts)
+        """Compute the output of the graph for float32[N, F], float32[N, …].
+
+        A row for which an operator fails has NaN: Gather, for one, which looks up embeddings,
+        raises an error for an index beyond its table.
+        """
+        starts = range(0, len(matrix), self.rows)
+        return np.concatenate([self._part(matrix[start : start + self.rows]) for start in starts])
 
     def margins(self, matrix: Floats32) -> Floats32:
-        """Compute margins float32[N] of float32[N, F]."""
+        """Compute margins float32[N] of float32[N, F]; NaN as in `outputs`."""
         values = self.outputs(matrix)
         fraud = values if values.ndim == 1 else values[:, -1]
         return log_odds(fraud) if self._output.kind == "probability" else fraud.astype(np.float32)
 
-    def _run(self) -> Floats32:
-        """Output of the graph for the rows in the buffer."""
+    def _part(self, part: Floats32) -> Floats32:
+        """Output of the graph for the rows of a part of a block."""
+        try:
+            return self._run(part)[: len(part)]
+        # ONNX Runtime raises several classes, and does not say for which row.
+        except Exception:  # noqa: BLE001
+            if len(part) == 1:
+                # If zeros fail as well, the cause is not the row, and the error is raised.
+                return np.full_like(self._run(part[:0])[:1], np.nan)
+        half = len(part) // 2
+        return np.concatenate([self._part(part[:half]), self._part(part[half:])])
+
+    def _run(self, part: Floats32) -> Floats32:
+        """Output of the graph for a block: the rows of a part, then zeros."""
+        self._buffer[: len(part)] = part
+        self._buffer[len(part) :] = 0.0
         values: Floats32 = self._session.run([self._output.name], {self._input: self._buffer})[0]
         return values
 

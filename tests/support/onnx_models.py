@@ -67,6 +67,17 @@ def network(
     return model_of(nodes, floats, columns)
 
 
+def embedding(table: Sequence[float]) -> onnx.ModelProto:
+    """A model of one column, a code, whose margin is its place in a table; a gap counts as 0."""
+    nodes = [
+        helper.make_node("IsNaN", ["x"], ["missing"]),
+        helper.make_node("Where", ["missing", "fill", "x"], ["filled"]),
+        helper.make_node("Cast", ["filled"], ["code"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "code"], ["y"]),
+    ]
+    return model_of(nodes, {"fill": np.float32(0), "table": np.array(table, np.float32)}, 1)
+
+
 def two_classes(probability: onnx.ModelProto) -> onnx.ModelProto:
     """A model whose output is the probabilities of both classes, [N, 2]."""
     graph = probability.graph

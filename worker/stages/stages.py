@@ -282,7 +282,7 @@ def _unscored(records: Records, scored: Scored) -> dict[int, DeadLetter]:
     model = scored.model
     error = RecordError(
         ErrorCode.SCORE_NOT_FINITE,
-        f"the model {model.name} {model.version} gives NaN or infinity for it: a feature is far "
+        f"the model {model.name} {model.version} gives no finite number for it: a feature is "
         "beyond those that it was trained on; bound the feature in features.yaml or in the model",
     )
     return {

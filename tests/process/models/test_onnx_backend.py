@@ -27,7 +27,7 @@ from models.bundle.onnx_model import BLOCK, CPU, REFERENCES, Blocks, OnnxModel
 from models.bundle.pack_onnx import SampleRows, pack_onnx
 from models.bundle.packed import Names
 from tests.support.bundles import edit_manifest, sum_again
-from tests.support.onnx_models import margins_of, network, saved
+from tests.support.onnx_models import embedding, margins_of, network, saved
 from tests.support.small_model import matrix_of
 
 COLUMNS = 15
@@ -104,6 +104,42 @@ def test_a_probability_of_0_or_1_has_a_finite_margin(tmp_path: Path) -> None:
     backend = open_backend(load_bundle(tmp_path / "b"), "cpu", threads=1)
     extreme = np.array([[0.0], [1e38], [-1e38]], np.float32)
     assert np.isfinite(backend.margins(extreme)).all()
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Bundle:
+    path = saved(embedding([-1.5, 0.5, 2.5, 7.0]), tmp_path / "m.onnx")
+    sample = SampleRows(np.arange(4, dtype=np.float32)[:, None])
+    options: Any = {"name": "n", "version": "1", "kind": "margin", "sample": sample}
+    pack_onnx(path, tmp_path / "b", names=Names(generate=True), **options)
+    return load_bundle(tmp_path / "b")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_events_for_which_an_operator_fails_are_nan_and_the_others_are_scored(
+    embedded: Bundle, threads: int
+) -> None:
+    backend = open_backend(embedded, "cpu", threads=threads)
+    codes = np.arange(3 * BLOCK + 1) % 4
+    rows, wrong = codes.astype(np.float32)[:, None], [0, 5, BLOCK - 1, BLOCK, 3 * BLOCK]
+    rows[wrong] = [[4.0], [1e30], [-5.0], [4.0], [9.0]]
+    margins = backend.margins(rows)
+    assert np.flatnonzero(np.isnan(margins)).tolist() == wrong
+    expected = np.array([-1.5, 0.5, 2.5, 7.0], np.float32)[codes]
+    expected[wrong] = np.nan
+    np.testing.assert_array_equal(margins, expected)
+
+
+def test_an_error_that_no_event_causes_is_raised(
+    embedded: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise RuntimeError("Failed to allocate memory")
+
+    backend = open_backend(embedded, "cpu", threads=1)
+    monkeypatch.setattr(Blocks, "_run", exhausted)
+    with pytest.raises(RuntimeError, match="Failed to allocate memory"):
+        backend.margins(np.zeros((3, 1), np.float32))
 
 
 def test_no_events_have_no_margins(bundle: Bundle) -> None:

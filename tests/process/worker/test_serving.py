@@ -294,7 +294,7 @@ def test_an_event_without_a_finite_score_is_a_dead_letter(pipeline: Pipeline, va
     assert {letter.code for letter in processed.dead_letters} == {ErrorCode.SCORE_NOT_FINITE}
     reasons = dict(processed.dead_letters[0].headers)
     assert reasons["__worker.errors.stage"] == b"score"
-    assert b"the model payments 1 gives NaN or infinity" in (
+    assert b"the model payments 1 gives no finite number" in (
         reasons["__worker.errors.message"] or b""
     )
     assert processed.values == [v for i, v in enumerate(usual.values) if i not in wrong]
