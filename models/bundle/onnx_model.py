@@ -211,6 +211,9 @@ def open_session(content: bytes, where: str, providers: Sequence[Provider]) -> A
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Else bytes 4 to 7 may say that it is in ONNX Runtime's own format, which `OnnxGraph` reads
+    # otherwise, or not at all.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     if CPU not in (each if isinstance(each, str) else each[0] for each in providers):
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:

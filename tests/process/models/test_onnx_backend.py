@@ -23,7 +23,7 @@ from models.backend.onnx_backend import OnnxBackend
 from models.backend.sampled_shapley import SampledShapley
 from models.bundle import Bundle, load_bundle, verify
 from models.bundle.onnx_graph import OPSETS
-from models.bundle.onnx_model import BLOCK, CPU, REFERENCES, Blocks, OnnxModel
+from models.bundle.onnx_model import BLOCK, CPU, REFERENCES, Blocks, OnnxModel, open_session
 from models.bundle.pack_onnx import SampleRows, pack_onnx
 from models.bundle.packed import Names
 from tests.support.bundles import edit_manifest, sum_again
@@ -301,6 +301,19 @@ def test_this_onnx_runtime_knows_all_accepted_opsets(tmp_path: Path) -> None:
                     imported.version = version
             content = changed.SerializeToString()
             assert onnxruntime.InferenceSession(content, providers=[CPU]).get_outputs()
+
+
+def test_the_format_of_onnx_runtime_itself_is_refused(tmp_path: Path) -> None:
+    """A file can be read as both formats, and only the graph in ONNX is checked."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.optimized_model_filepath = str(tmp_path / "m.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(network(2).SerializeToString(), options, providers=[CPU])
+    content = (tmp_path / "m.ort").read_bytes()
+    assert content[4:8] == b"ORTM"
+    with pytest.raises(BundleRefusedError, match="m: ONNX Runtime .* cannot load it"):
+        open_session(content, "m", [CPU])
 
 
 def test_a_process_without_such_a_model_does_not_load_onnx_runtime(tmp_path: Path) -> None:
