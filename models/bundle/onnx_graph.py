@@ -25,6 +25,7 @@ _ONE_INPUT: Final = (
     "torch.onnx.export with one tensor and a dynamic first dimension"
 )
 _INLINE: Final = "write it to one file: onnx.save(onnx.load('model.onnx'), 'whole.onnx')"
+_LABELS: Final = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
 _SHOWN: Final = 8
 # Numbers of TensorProto.DataType and TensorProto.DataLocation.
 _FLOAT: Final = 1
@@ -77,6 +78,16 @@ class OnnxGraph:
     def outputs(self) -> list[str]:
         """Names of its outputs."""
         return [value.name for value in self.model.graph.output]
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels of the classes, in the order of their probabilities; empty if it names none."""
+        for node in reversed(self.model.graph.node):
+            for attribute in node.attribute:
+                if attribute.name in _LABELS:
+                    texts = [label.decode(errors="replace") for label in attribute.strings]
+                    return texts or [str(label) for label in attribute.ints]
+        return []
 
     def reduce(self, output: str | None) -> str:
         """Remove everything that the score does not need.

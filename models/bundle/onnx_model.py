@@ -29,6 +29,7 @@ REFERENCES: Final = 16
 """Golden vectors after the first that are whole events; contributions compare others with them."""
 CPU: Final = "CPUExecutionProvider"
 _ALIGNMENT: Final = 64
+_OF_FLOATS: Final = frozenset(("tensor(float16)", "tensor(float)", "tensor(double)"))
 _BEYOND: Final = 1e-5
 """Rounding that a probability may be below 0 or above 1."""
 
@@ -146,7 +147,7 @@ class Blocks:
         return values
 
 
-def check_outputs(model: OnnxModel, matrix: Floats32, where: str) -> None:
+def check_outputs(model: OnnxModel, matrix: Floats32, where: str) -> int:
     """Refuse a model whose output is not what it is said to be.
 
     Args:
@@ -154,11 +155,20 @@ def check_outputs(model: OnnxModel, matrix: Floats32, where: str) -> None:
         matrix: float32[N, F], events without missing features.
         where: Name of the model in messages.
 
+    Returns:
+        Number of values for each event, 1 or 2.
+
     Raises:
-        BundleRefusedError: for an output of another shape, and for values that are not finite or
-            contradict its kind.
+        BundleRefusedError: for an output of another type or shape, and for values that are not
+            finite or contradict its kind.
     """
     named = f"{where}: its output {model.output.name}"
+    kind = model.session.get_outputs()[0].type
+    if kind not in _OF_FLOATS:
+        raise BundleRefusedError(
+            f"{named} is a {kind}, not a tensor of floats, so it is no score but perhaps the label; "
+            "name the output of the probabilities or the log-odds with --output"
+        )
     blocks = Blocks(model.session, model.output, model.columns)
     shape = blocks.shape
     if shape[:1] != (BLOCK,) or shape[1:] not in ((), (1,), (2,)):
@@ -194,6 +204,7 @@ def check_outputs(model: OnnxModel, matrix: Floats32, where: str) -> None:
             f"{named} has two values for each event, and a margin is one; give --probability if they "
             "are the probabilities of both classes, else export their difference as the output"
         )
+    return 2 if both else 1
 
 
 def open_session(content: bytes, where: str, providers: Sequence[Provider]) -> Any:

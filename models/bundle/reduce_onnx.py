@@ -6,6 +6,7 @@ time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,12 @@ def reduce_onnx(path: Path, folder: Path) -> dict[str, Any]:
             "given; give one for each, in the order of the training columns"
         )
     vectors = _vectors(np.random.default_rng(request["seed"]), request["golden"], sample)
-    check_outputs(model, np.nan_to_num(vectors), where)
+    values = check_outputs(model, np.nan_to_num(vectors), where)
     _check_missing(model, vectors, where)
     _check_rows(model, vectors, where)
     notes = _compared(model, sample, where)
+    if values == 2:
+        notes.insert(0, _of_second_class(graph.labels))
     (folder / MODEL_FILE).write_bytes(content)
     for name, part in Golden(vectors, model.margins(vectors)).files().items():
         (folder / name).write_bytes(part)
@@ -115,6 +118,12 @@ def _check_rows(model: OnnxModel, vectors: Floats32, where: str) -> None:
 def _differ(one: Floats32, other: Floats32) -> Mask:
     differ: Mask = one.view(np.uint32) != other.view(np.uint32)
     return differ
+
+
+def _of_second_class(labels: Sequence[str]) -> str:
+    """Note that says which of two probabilities is the score."""
+    named = f", {labels[1]} of {' and '.join(labels)}" if len(labels) == 2 else ""
+    return f"the score is the probability of the second class{named}; that must be fraud"
 
 
 def _compared(model: OnnxModel, sample: SampleRows, where: str) -> list[str]:

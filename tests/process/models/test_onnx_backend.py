@@ -312,7 +312,7 @@ def test_the_format_of_onnx_runtime_itself_is_refused(tmp_path: Path) -> None:
     onnxruntime.InferenceSession(network(2).SerializeToString(), options, providers=[CPU])
     content = (tmp_path / "m.ort").read_bytes()
     assert content[4:8] == b"ORTM"
-    with pytest.raises(BundleRefusedError, match="m: ONNX Runtime .* cannot load it"):
+    with pytest.raises(BundleRefusedError, match=r"m: ONNX Runtime .* cannot load it"):
         open_session(content, "m", [CPU])
 
 

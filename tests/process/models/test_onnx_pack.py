@@ -206,6 +206,42 @@ def test_an_output_that_is_not_there_is_refused(tmp_path: Path) -> None:
         reduced(network(4), tmp_path, output="score")
 
 
+@pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING])
+def test_a_label_is_no_score(tmp_path: Path, kind: int) -> None:
+    model = network(4)
+    model.graph.node.append(node("Cast", ["y"], ["label"], to=kind))
+    with pytest.raises(
+        BundleRefusedError, match=r"output label is a tensor\(\w+\), not a tensor of"
+    ):
+        reduced(model, tmp_path, output="label")
+
+
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [({}, ""), ({"classlabels_strings": ["fraud", "legit"]}, ", legit of fraud and legit")],
+)
+def test_which_of_two_classes_is_the_score_is_noted(
+    tmp_path: Path, labels: dict[str, list[str]], named: str
+) -> None:
+    model = two_classes(network(4))
+    if labels:
+        weights = {"coefficients": [0.0, 0.0, -1.0, 1.0], "intercepts": [0.0, 0.0]}
+        classify = node(
+            "LinearClassifier",
+            ["both"],
+            ["label", "of_labels"],
+            domain="ai.onnx.ml",
+            post_transform="SOFTMAX",
+            **weights,
+            **labels,
+        )
+        model.graph.node.append(classify)
+        model.graph.output[0].name = "of_labels"
+    said = f"the score is the probability of the second class{named}; that must be fraud"
+    assert reduced(model, tmp_path)["notes"][0] == said
+    assert "second class" not in " ".join(reduced(network(4), tmp_path)["notes"])
+
+
 def test_two_columns_of_margins_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleRefusedError, match="two values for each event, and a margin is one"):
         reduced(identity(2), tmp_path, kind="margin")
