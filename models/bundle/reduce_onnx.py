@@ -25,6 +25,7 @@ from models.calibration import logistic
 AGREEMENT = 1e-5
 """Largest difference from the scores of the library that trained the model."""
 _MISSING = 0.1
+_EXTREME = 1e30
 _IMPUTE = (
     "make the treatment of missing values a part of the graph (scikit-learn: a pipeline that begins "
     "with SimpleImputer; PyTorch: torch.where(torch.isnan(x), fill, x)), and export it again"
@@ -102,17 +103,28 @@ def _check_missing(model: OnnxModel, vectors: Floats32, where: str) -> None:
 
 def _check_rows(model: OnnxModel, vectors: Floats32, where: str) -> None:
     """Refuse a model in which the score of an event depends on others, or on chance."""
-    margins = model.margins(vectors)
-    moved = model.margins(np.roll(vectors, 1, axis=0))
     alone = np.concatenate([model.margins(row[None]) for row in vectors])
-    differ = _differ(alone, margins) | _differ(np.roll(moved, -1), margins)
-    if differ.any():
-        row = int(np.flatnonzero(differ)[0])
-        raise BundleRefusedError(
-            f"{where}: gives {margins[row]:.9g} for an event among others, and {alone[row]:.9g} for "
-            "it alone: its operators mix the events of a batch, such as a mean, a softmax or a "
-            "normalisation over the first axis; export a model that treats each event by itself"
-        )
+    moved = np.roll(model.margins(np.roll(vectors, 1, axis=0)), -1)
+    extremes = [_beside(model, vectors, extreme) for extreme in (_EXTREME, -_EXTREME)]
+    for among in (model.margins(vectors), moved, *extremes):
+        differ = np.flatnonzero(_differ(alone, among))
+        if len(differ):
+            raise BundleRefusedError(
+                f"{where}: gives {among[differ[0]]:.9g} for an event among others, and "
+                f"{alone[differ[0]]:.9g} for it alone: its operators mix the events of a batch, such "
+                "as a mean, a softmax or a normalisation over the first axis; export a model that "
+                "treats each event by itself"
+            )
+
+
+def _beside(model: OnnxModel, vectors: Floats32, extreme: float) -> Floats32:
+    """Margins of vectors float32[N, F] among events all of whose features are extreme."""
+    margins = np.empty(len(vectors), np.float32)
+    for first in (0, 1):
+        rows = np.full_like(vectors, extreme)
+        rows[first::2] = vectors[first::2]
+        margins[first::2] = model.margins(rows)[first::2]
+    return margins
 
 
 def _differ(one: Floats32, other: Floats32) -> Mask:

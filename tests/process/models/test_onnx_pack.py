@@ -183,6 +183,21 @@ REFUSED: list[tuple[Callable[[], onnx.ModelProto | bytes], str]] = [
         ),
         "its operators mix the events of a batch, such as a mean, a softmax",
     ),
+    (
+        lambda: model_of(
+            [
+                node("IsNaN", ["x"], ["missing"]),
+                node("Where", ["missing", "fill", "x"], ["filled"]),
+                node("ReduceMax", ["filled"], ["largest"]),
+                node("Greater", ["largest", "bound"], ["far"]),
+                node("Where", ["far", "fill", "filled"], ["kept"]),
+                node("Sigmoid", ["kept"], ["y"]),
+            ],
+            {"fill": np.float32(0), "bound": np.float32(1e6)},
+            1,
+        ),
+        "gives 0 for an event among others, and",
+    ),
 ]
 
 
