@@ -52,7 +52,7 @@ class OnnxBackend:
 
     def contributions(self, matrix: Matrix) -> Contributions:
         check_matrix(matrix, self._names)
-        return self._shapley(matrix)
+        return self._shapley(self.margins, matrix)
 
     @cached_property
     def _shapley(self) -> SampledShapley:

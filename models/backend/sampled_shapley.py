@@ -29,6 +29,9 @@ class SampledShapley:
     """Contributions of features to the margins of a model.
 
     Orders and references are fixed: an event has the same contributions whenever it is explained.
+
+    The model is given with each call and not kept: a backend that keeps this object would be in a
+    cycle, and outlive a swap until the next collection of garbage, or for good if it is frozen.
     """
 
     def __init__(self, margins: Callable[[Floats32], Floats32], references: Floats32) -> None:
@@ -39,7 +42,6 @@ class SampledShapley:
             references: float32[R, F], events to compare with.
         """
         count, columns = references.shape
-        self._margins = margins
         self._orders = _orders(columns, count)
         self._references = np.repeat(references, 2, axis=0)
         self._begin = margins(self._references).astype(np.float64)
@@ -48,10 +50,11 @@ class SampledShapley:
         # known[o, k, f]: feature f is among the first k + 1 of order o.
         self._known = ranks[:, None, :] <= np.arange(columns - 1)[:, None]
 
-    def __call__(self, matrix: Floats32) -> Floats32:
+    def __call__(self, margins: Callable[[Floats32], Floats32], matrix: Floats32) -> Floats32:
         """Compute contributions.
 
         Args:
+            margins: Computes margins, as for the constructor.
             matrix: float32[N, F].
 
         Returns:
@@ -63,20 +66,20 @@ class SampledShapley:
         step = max(1, _AT_ONCE // max(1, self._known[..., 0].size))
         for start in range(0, rows, step):
             part = matrix[start : start + step]
-            contributions[start : start + step, :-1] = self._explain(part)
+            contributions[start : start + step, :-1] = self._explain(margins, part)
         return contributions
 
-    def _explain(self, matrix: Floats32) -> Floats32:
+    def _explain(self, margins: Callable[[Floats32], Floats32], matrix: Floats32) -> Floats32:
         """Contributions float32[n, F] of rows float32[n, F]."""
         rows, columns = matrix.shape
         orders, steps, _ = self._known.shape
         between = np.where(self._known, matrix[:, None, None, :], self._references[:, None, :])
         every = np.concatenate([matrix, between.reshape(-1, columns)])
-        margins = self._margins(every).astype(np.float64)
+        values = margins(every).astype(np.float64)
         path = np.empty((rows, orders, columns + 1))
         path[:, :, 0] = self._begin
-        path[:, :, 1:-1] = margins[rows:].reshape(rows, orders, steps)
-        path[:, :, -1] = margins[:rows, None]
+        path[:, :, 1:-1] = values[rows:].reshape(rows, orders, steps)
+        path[:, :, -1] = values[:rows, None]
         added = np.empty((rows, orders, columns))
         places = np.broadcast_to(self._orders, added.shape)
         np.put_along_axis(added, places, np.diff(path, axis=2), axis=2)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
@@ -213,7 +215,7 @@ def test_contributions_are_near_the_shapley_values(matrix: Matrix) -> None:
 
     rows, references = some[:10], some[10 : 10 + REFERENCES]
     exact = shapley(margins, rows, references)
-    sampled = SampledShapley(margins, references)(rows)[:, :-1]
+    sampled = SampledShapley(margins, references)(margins, rows)[:, :-1]
     np.testing.assert_allclose(sampled, exact, atol=0.1 * np.abs(exact).max())
     assert (sampled.argmax(axis=1) == exact.argmax(axis=1)).mean() >= 0.9
 
@@ -229,14 +231,32 @@ def test_contributions_are_exact_where_features_interact_in_pairs() -> None:
         return found
 
     rows, reference = (random.normal(size=(n, 4)).astype(np.float32) for n in (3, 1))
-    found = SampledShapley(margins, reference)(rows)[:, :-1]
+    found = SampledShapley(margins, reference)(margins, rows)[:, :-1]
     np.testing.assert_allclose(found, shapley(margins, rows, reference), atol=1e-5)
 
 
 def test_one_feature_contributes_all() -> None:
     references = np.array([[1.0], [2.0]], np.float32)
-    found = SampledShapley(lambda rows: 2 * rows[:, 0], references)(np.array([[3.0]], np.float32))
+
+    def margins(rows: Matrix) -> Matrix:
+        return 2 * rows[:, 0]
+
+    found = SampledShapley(margins, references)(margins, np.array([[3.0]], np.float32))
     assert found.tolist() == [[3.0, 3.0]]
+
+
+def test_a_backend_that_was_swapped_out_is_freed_at_once(bundle: Bundle, matrix: Matrix) -> None:
+    """Objects from before the loop are frozen: no collection of garbage would find a cycle."""
+    backend = open_backend(bundle, "cpu", threads=2)
+    backend.margins(matrix)
+    backend.contributions(matrix[:1])
+    alive = weakref.ref(backend)
+    gc.disable()
+    try:
+        del backend
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_a_damaged_weight_is_found(packed: Path, tmp_path: Path) -> None:

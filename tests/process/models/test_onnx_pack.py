@@ -240,15 +240,14 @@ def test_which_of_two_classes_is_the_score_is_noted(
 ) -> None:
     model = two_classes(network(4))
     if labels:
-        weights = {"coefficients": [0.0, 0.0, -1.0, 1.0], "intercepts": [0.0, 0.0]}
+        weights: dict[str, Any] = {"coefficients": [0.0, 0.0, -1.0, 1.0], "intercepts": [0.0, 0.0]}
         classify = node(
             "LinearClassifier",
             ["both"],
             ["label", "of_labels"],
             domain="ai.onnx.ml",
             post_transform="SOFTMAX",
-            **weights,
-            **labels,
+            **weights | labels,
         )
         model.graph.node.append(classify)
         model.graph.output[0].name = "of_labels"
