@@ -3,7 +3,7 @@
 Run ``python -m tests.commands.search --seconds 60`` from the root of the repository. Schedule i has
 the seed ``--seed`` + i. The program prints the seed and the error of each schedule that fails, and
 finally a JSON line; ``next_seed`` continues the search. ``--one`` runs one schedule and prints its
-journal; ``--bugs`` looks for every seeded bug, the rare ones included, which takes minutes.
+journal; ``--bugs`` looks for every seeded bug; each rare one takes minutes.
 """
 
 from __future__ import annotations
