@@ -182,8 +182,10 @@ def test_a_command_as_process_1_ends_on_a_signal(folder: Path) -> None:
 
 
 def test_a_command_that_is_not_process_1_keeps_the_default() -> None:
+    # Where the tests run in the background of a shell, children inherit that SIGINT is ignored.
     code = (
-        "import signal\nfrom worker.process.exits import end_at_once\nend_at_once(['demo'])\n"
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from worker.process.exits import end_at_once\nend_at_once(['demo'])\n"
         "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\n"
         "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
     )
