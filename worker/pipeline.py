@@ -77,6 +77,9 @@ def load_pipeline(folder: Path) -> Pipeline:
     fingerprints = FileFingerprints.of(settings, source)
     rules = load_rules(settings, feature_set)
     model = load_model(settings, source, feature_set, settings.model.device)
+    if source.fallback is not None:
+        # What serves is not the champion that was looked at: the next answer loads that one.
+        fingerprints = fingerprints._replace(model=None)
     return Pipeline(settings, feature_set, Serving(feature_set, model, rules), source, fingerprints)
 
 

@@ -51,6 +51,7 @@ class ModelSource:
 
     Attributes:
         location: The location; None for a configured bundle.
+        where: Path or URL of the bundle that was fetched last; "" before.
         fallback: The copy that is served for a location that could not be read; None otherwise.
         reason: Reason why the location cannot be read now; "" if it can.
 
@@ -67,7 +68,7 @@ class ModelSource:
         self.location: Location | None = None
         self.fallback: LastChampion | None = None
         self._has_served = False
-        self._state = self.reason = ""
+        self._state = self.reason = self.where = ""
         self._answered_at = clock()
         if settings.location is None:
             return
@@ -92,9 +93,11 @@ class ModelSource:
         except OSError as error:  # of a folder
             stamp = error.errno
         except AWAY as error:
-            self.away(error)
+            self._away(error)
             return last
-        self._back()
+        if stamp == last:
+            self._back()
+        # Else `fetch` says if the new champion can be had, too.
         return stamp
 
     def fetch(self) -> FetchedBundle:
@@ -105,6 +108,11 @@ class ModelSource:
             StoreRefusedError: Access is refused, and there is no copy to start with.
             DependencyUnavailableError: No answer, and there is no copy to start with.
         """
+        fetched = self._fetched()
+        self.where = fetched.where
+        return fetched
+
+    def _fetched(self) -> FetchedBundle:
         if self.location is None:
             if self._bundle is None:
                 raise BundleRefusedError("no model is named; give model.bundle or model.location")
@@ -113,12 +121,15 @@ class ModelSource:
             name = champion(self.location)
             fetched = FetchedBundle(self.location.bundle(name), self.location.where(name), name)
         except AWAY as error:
-            self.away(error)
+            self._away(error)
             last = self._last()
             if last is None:
                 raise
             self._fall_back(last, str(error))
             return FetchedBundle(last.path, str(last.path), last.name)
+        except BundleRefusedError:
+            self._back()
+            raise
         self._back()
         self.fallback = None
         return fetched
@@ -130,7 +141,7 @@ class ModelSource:
         if self._cache is not None and self.fallback is None:
             self._cache.remember(str(self.location), fetched.name, fetched.path)
 
-    def away(self, error: Exception) -> None:
+    def _away(self, error: Exception) -> None:
         """Count that the location cannot be read, and log it once for each state."""
         kind = "refused" if isinstance(error, StoreRefusedError) else "away"
         metrics.location_failures.labels(kind).inc()

@@ -113,9 +113,8 @@ class Reloader:
         if now.model != last.model or (again and self._model is None):
             try:
                 self._model = self._attempt("model", self._load_model)
-            except AWAY as error:
+            except AWAY:  # the source has reported it
                 # The location has gone since its champion was read: the next look tries again.
-                self._source.away(error)
                 self._fingerprints = now._replace(model=last.model)
         if now.policy != last.policy or (again and self._rules is None):
             self._rules = self._attempt("policy", self._load_rules)
@@ -137,7 +136,7 @@ class Reloader:
         model = load_model(self._settings, self._source, self._feature_set, device)
         if model.bundle.sums == serving.bundle.sums:
             return serving
-        self._require_own_name(model.bundle.path, *_identity_of_model(model))
+        self._require_own_name(self._source.where, *_identity_of_model(model))
         return model
 
     def _load_rules(self) -> Rules:

@@ -172,8 +172,15 @@ def test_a_server_that_goes_away_during_a_swap_is_asked_again(
     worker = start(folder)
     location.promote("b")
     proxy.only, proxy.fault = b"model.ubj", "away"
+    failures = metric("location_failures_total", state="away")
+    began = time.monotonic()
     logs = reload(worker)
     assert names(logs) == ["location_away"]
+    assert metric("location_failures_total", state="away") == failures + 1
+    assert names(reload(worker)) == []  # said once
+    # CHAMPION is readable, but what it names is not served: the age grows.
+    away_s = time.monotonic() - began
+    assert metric("location_age_seconds") > away_s
     assert metric("refused", what="model") == 0
     assert served(worker) == "0"
     proxy.fault = "none"
@@ -198,6 +205,21 @@ def test_a_start_without_the_server_serves_the_champion_that_was_verified_last(
     assert "the copy of its champion a, verified at 20" in finding.found
     proxy.fault = "none"
     assert names(reload(worker)) == ["location_back", "model_swapped"]
+    assert served(worker) == "1"
+    assert metric("model_from_cache") == 0
+
+
+def test_a_start_that_could_not_copy_the_champion_takes_it_over_later(
+    folder: Path, location: Location, proxy: FaultProxy
+) -> None:
+    start(folder)
+    location.promote("b")
+    proxy.only, proxy.fault = b"model.ubj", "away"
+    worker = start(folder)
+    assert served(worker) == "0"
+    assert metric("model_from_cache") == 1
+    proxy.fault = "none"
+    assert "model_swapped" in names(reload(worker))
     assert served(worker) == "1"
     assert metric("model_from_cache") == 0
 
@@ -256,7 +278,7 @@ def test_a_bundle_that_is_replaced_in_place_is_refused(
         objects.upload(f"a/{path.name}", path)
     logs = reload(worker)
     assert names(logs) == ["refused"]
-    assert "has served before with other content" in logs[0]["reason"]
+    assert f"{where}/a: the model payments 0 has served before with other" in logs[0]["reason"]
     assert served(worker) == "0"
     # Only some files: a start finds it, by the sums.
     objects.upload("a/model.ubj", made.parent / "c" / "model.ubj")
