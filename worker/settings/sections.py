@@ -73,9 +73,10 @@ class ModelSettings(Section):
     )
     cache: File | None = Field(
         default=None,
-        description="Folder for copies of the bundles of a remote location; default: the user's "
-        "cache folder, or that of temporary files where it is read only.",
-        examples=["/cache/bundles"],
+        description="Folder for copies of the bundles of a remote location, which are in a folder "
+        "of this user in it; default: the user's cache folder, or that of temporary files where it "
+        "is read only.",
+        examples=["/cache"],
     )
     verify_timeout_s: float = Field(
         default=60.0,

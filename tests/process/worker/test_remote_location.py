@@ -237,7 +237,7 @@ def test_a_copy_that_is_damaged_is_not_started_with(
     folder: Path, proxy: FaultProxy, tmp_path: Path
 ) -> None:
     start(folder)
-    (model,) = (tmp_path / "cache").glob("*/model.ubj")
+    (model,) = (tmp_path / "cache").glob("*/*/model.ubj")
     model.write_bytes(b"damaged")
     proxy.fault = "away"
     with pytest.raises(DependencyUnavailableError):
@@ -315,19 +315,6 @@ def test_wrong_credentials_are_refused_and_the_model_serves_on(
     finally:
         httpx2.post(reset, content=b"inf").raise_for_status()
     assert names(reload(worker)) == ["location_back"]
-
-
-def test_copies_are_bounded(folder: Path, where: str, tmp_path: Path) -> None:
-    location = open_location(where, cache=tmp_path / "cache")
-    for seed in range(10, 14):
-        path = tmp_path / f"m{seed}"
-        write_model(path, folder / "features.yaml", version=f"{seed}", seed=seed)
-        location.add(path, path.name)
-    (tmp_path / "cache" / ".copy-left").mkdir(parents=True)
-    for name in ("a", "b", "c", "m10", "a", "m11", "m12", "m13"):
-        location.bundle(name)
-    kept = [path for path in (tmp_path / "cache").iterdir() if not path.name.startswith(".")]
-    assert len(kept) == 4
 
 
 def test_the_sums_are_uploaded_last(
