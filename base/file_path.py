@@ -71,7 +71,7 @@ class ObjectPath:
 
     def is_file(self) -> bool:
         try:
-            self._objects.size(self.name)
+            self._objects.state(self.name)
         except FileNotFoundError:
             return False
         return True
@@ -113,7 +113,7 @@ class _Reader(io.RawIOBase):
     def __init__(self, objects: Objects, key: str) -> None:
         self._objects = objects
         self._key = key
-        self._size, self._e_tag = objects.size(key)
+        self._state = objects.state(key)
         self._at = 0
 
     def readable(self) -> bool:
@@ -126,16 +126,16 @@ class _Reader(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._state.size}[whence]
         self._at = max(0, start + offset)
         return self._at
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        end = min(self._at + len(view), self._size)
+        end = min(self._at + len(view), self._state.size)
         if end <= self._at:
             return 0
-        part = self._objects.part(self._key, self._at, end, self._e_tag)
+        part = self._objects.part(self._key, self._at, end, self._state)
         view[: len(part)] = part
         self._at += len(part)
         return len(part)

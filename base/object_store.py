@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -33,6 +33,9 @@ SCHEMES: Final = (*BUCKETS, "http", "https")
 CONNECT_S: Final = 5.0
 TIMEOUT_S: Final = 10.0
 RETRIES: Final = 2
+ANSWER_S: Final = 3600.0
+"""For all of an answer: a large file may take its time as long as bytes arrive."""
+_SMALL_BYTES: Final = 1024 * 1024
 _PART_BYTES: Final = 8 * 1024 * 1024
 # Parts of an upload in flight: they bound its memory.
 _PARTS: Final = 4
@@ -50,9 +53,26 @@ _CREDENTIALS: Final = {
     "az": "AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY, or the identity of the pod",
 }
 _NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
+# The client refuses keys with them.
+_NO_PART: Final = re.compile(r"/\.{0,2}/")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 # Of the XML of an answer.
 _WORDS: Final = re.compile(r"<(?:Code|Message)>([^<]*)<")
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
+
+class ObjectState(NamedTuple):
+    """Properties by which two versions of an object are told apart.
+
+    Attributes:
+        size: Size in bytes.
+        e_tag: ETag; None where a web server has none.
+        modified: Time of the last change.
+    """
+
+    size: int
+    e_tag: str | None
+    modified: datetime
 
 
 class StoredObject(NamedTuple):
@@ -80,6 +100,7 @@ class Objects:
         url: URL of a bucket, or of a prefix in it.
         timeout_s: Longest wait for the next bytes of an answer, in seconds.
         retries: Number of times that a failed request is repeated.
+        answer_s: Longest time for all of an answer, in seconds.
 
     Attributes:
         url: The URL, without a slash at its end, safe to be shown.
@@ -88,8 +109,18 @@ class Objects:
         ConfigurationError: The URL is invalid, or its plaintext endpoint is not allowed.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S, retries: int = RETRIES) -> None:
-        parts = urlsplit(url)
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        retries: int = RETRIES,
+        answer_s: float = ANSWER_S,
+    ) -> None:
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise ConfigurationError(f"{shown_address(url)}: is not a URL ({error})") from error
         self._scheme = parts.scheme.lower()
         self._bucket, self._prefix = parts.netloc, parts.path.strip("/")
         if self._scheme not in SCHEMES or not self._bucket:
@@ -102,8 +133,13 @@ class Objects:
                 f"{shown_address(url)}: has a user, a query or a fragment; credentials come from "
                 f"the environment: {_CREDENTIALS.get(self._scheme, 'none for http')}"
             )
+        if _NO_PART.search(f"{parts.path.rstrip('/')}/") or _CONTROL.search(url):
+            raise ConfigurationError(
+                f"{shown_address(url)}: has an empty part, . or .., or a control character in its "
+                "path; give the key of an object as it is stored"
+            )
         self.url = f"{self._scheme}://{'/'.join(filter(None, (self._bucket, self._prefix)))}"
-        self._store = _open(self._scheme, self._bucket, timeout_s, retries)
+        self._store = _open(self._scheme, self._bucket, timeout_s, retries, answer_s)
 
     def at(self, key: str) -> str:
         """URL of an object, for messages."""
@@ -162,7 +198,7 @@ class Objects:
                 self._store.put(self._key(key), content, mode=mode)
         except ObjectChangedError:
             # The answer to a first attempt may have been lost: then the repeated one finds its own.
-            now = self.read(key, max(len(content), 1))
+            now = self.read(key, _SMALL_BYTES)
             if now is None or now.content != content:
                 raise
 
@@ -190,8 +226,10 @@ class Objects:
         prefix, sizes = f"{self._key(below)}/", dict[str, int]()
         with self._asking(below):
             for page in self._store.list(prefix):
+                # An object with the key of the folder itself marks it in the pages of a provider.
                 for meta in page:
-                    sizes[meta["path"].removeprefix(prefix)] = meta["size"]
+                    if meta["path"].startswith(prefix):
+                        sizes[meta["path"].removeprefix(prefix)] = meta["size"]
                 if len(sizes) > bound:
                     break
         return sizes
@@ -203,22 +241,31 @@ class Objects:
             listed = self._store.list_with_delimiter(prefix)
         return sorted(name.removeprefix(prefix).strip("/") for name in listed["common_prefixes"])
 
-    def size(self, key: str) -> tuple[int, str | None]:
-        """Size in bytes and ETag of an object. Raises FileNotFoundError if there is none."""
+    def state(self, key: str) -> ObjectState:
+        """State of an object. Raises FileNotFoundError if there is none."""
         with self._asking(key):
-            meta = self._store.head(self._key(key))
-        return meta["size"], meta["e_tag"]
+            return _state(self._store.head(self._key(key)))
 
-    def part(self, key: str, begin: int, end: int, e_tag: str | None) -> bytes:
-        """Read the bytes from ``begin`` to ``end`` of an object that still has this ETag."""
+    def part(self, key: str, begin: int, end: int, state: ObjectState) -> bytes:
+        """Read the bytes from ``begin`` to ``end`` of an object that is still in this state."""
         options: Any = {"range": (begin, end)}
-        if e_tag is not None:
-            options["if_match"] = e_tag
+        # A weak ETag, as web servers give to what they compress, never matches.
+        if state.e_tag is not None and not state.e_tag.startswith("W/"):
+            options["if_match"] = state.e_tag
         with self._asking(key):
-            return bytes(self._store.get(self._key(key), options=options).bytes())
+            answer = self._store.get(self._key(key), options=options)
+            # Web servers may have no ETag, or ignore the condition.
+            if _state(answer.meta) != state:
+                raise self._changed(key)
+            return bytes(answer.bytes())
 
     def _key(self, key: str) -> str:
         return "/".join(filter(None, (self._prefix, key)))
+
+    def _changed(self, key: str) -> ObjectChangedError:
+        return ObjectChangedError(
+            f"{self.at(key)}: was changed by another process meanwhile; look at it, and try again"
+        )
 
     @contextmanager
     def _asking(self, key: str) -> Iterator[None]:
@@ -231,9 +278,7 @@ class Objects:
         except exceptions.NotModifiedError:
             raise
         except (exceptions.PreconditionError, exceptions.AlreadyExistsError) as error:
-            raise ObjectChangedError(
-                f"{where}: was changed by another process meanwhile; look at it, and try again"
-            ) from error
+            raise self._changed(key) from error
         except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
             raise StoreRefusedError(
                 f"{where}: access is refused ({_reason(error)}); see the credentials: "
@@ -252,7 +297,7 @@ class Objects:
             ) from error
 
 
-def _open(scheme: str, bucket: str, timeout_s: float, retries: int) -> ObjectStore:
+def _open(scheme: str, bucket: str, timeout_s: float, retries: int, answer_s: float) -> ObjectStore:
     """Open a bucket; nothing is sent.
 
     obstore is imported here, as local files do not need it.
@@ -262,8 +307,7 @@ def _open(scheme: str, bucket: str, timeout_s: float, retries: int) -> ObjectSto
     wait: Any = {
         "connect_timeout": timedelta(seconds=min(CONNECT_S, timeout_s)),
         "read_timeout": timedelta(seconds=timeout_s),
-        # For all of an answer: a large file may take its time as long as bytes arrive.
-        "timeout": timedelta(hours=1),
+        "timeout": timedelta(seconds=answer_s),
         **_plaintext(scheme, bucket),
     }
     repeat: Any = {
@@ -321,6 +365,10 @@ def require_encrypted(address: str, name: str) -> None:
             f"{name} is {shown_address(address)}, which is not encrypted; use https://, or allow "
             f"it with {ALLOW_HTTP}=true in the environment"
         )
+
+
+def _state(meta: Any) -> ObjectState:
+    return ObjectState(meta["size"], meta["e_tag"], meta["last_modified"])
 
 
 def _version(meta: Any) -> dict[str, str]:

@@ -12,7 +12,12 @@ from hashlib import sha256
 from pathlib import Path
 from shlex import quote
 
-from base.errors import BundleRefusedError, ConfigurationError, ObjectChangedError
+from base.errors import (
+    BundleRefusedError,
+    ConfigurationError,
+    ObjectChangedError,
+    StoreRefusedError,
+)
 from base.object_store import BUCKETS, Objects, StoredObject
 from models.bundle.load import MAX_MANIFEST_BYTES
 from models.bundle.manifest import MANIFEST_FILE, Manifest, parse_manifest
@@ -46,7 +51,7 @@ class BucketLocation:
             )
         self._objects = Objects(url, timeout_s=timeout_s)
         # A look is repeated soon anyway.
-        self._polled = Objects(url, timeout_s=timeout_s, retries=0)
+        self._polled = Objects(url, timeout_s=timeout_s, retries=0, answer_s=timeout_s)
         self.cache = cache
         self._champion: StoredObject | None = None
         self._sums: tuple[str, StoredObject | None] = ("", None)
@@ -55,12 +60,12 @@ class BucketLocation:
         return self._objects.url
 
     def stamp(self) -> Hashable:
-        self._champion = self._polled.read(CHAMPION_FILE, MAX_BYTES, self._champion)
+        self._champion = _read_small(self._polled, CHAMPION_FILE, MAX_BYTES, self._champion)
         name = self._parsed(self._champion).champion
         if name is None:
             return None
         known = self._sums[1] if self._sums[0] == name else None
-        sums = self._polled.read(f"{name}/{SUMS_FILE}", MAX_SUMS_BYTES, known)
+        sums = _read_small(self._polled, f"{name}/{SUMS_FILE}", MAX_SUMS_BYTES, known)
         self._sums = (name, sums)
         return (name, None if sums is None else sums.content)
 
@@ -75,17 +80,17 @@ class BucketLocation:
 
     def bundle(self, name: str) -> Path:
         require_name(name, str(self))
-        sums = self._objects.read(f"{name}/{SUMS_FILE}", MAX_SUMS_BYTES)
+        sums = _read_small(self._objects, f"{name}/{SUMS_FILE}", MAX_SUMS_BYTES)
         if sums is None:
             raise BundleRefusedError(self._why_none(name))
         return self.cache.keep(sums.content, self.where(name), partial(self._fill, name))
 
     def manifest(self, name: str) -> tuple[Manifest, bytes]:
         require_name(name, str(self))
-        sums = self._objects.read(f"{name}/{SUMS_FILE}", MAX_SUMS_BYTES)
+        sums = _read_small(self._objects, f"{name}/{SUMS_FILE}", MAX_SUMS_BYTES)
         if sums is None:
             raise BundleRefusedError(self._why_none(name))
-        text = self._objects.read(f"{name}/{MANIFEST_FILE}", MAX_MANIFEST_BYTES)
+        text = _read_small(self._objects, f"{name}/{MANIFEST_FILE}", MAX_MANIFEST_BYTES)
         content = None if text is None else text.content
         return checked_manifest(sums.content, content, self.where(name)), sums.content
 
@@ -102,7 +107,7 @@ class BucketLocation:
 
     def promote(self, name: str) -> str | None:
         require_name(name, str(self))
-        if self._objects.read(f"{name}/{SUMS_FILE}", MAX_SUMS_BYTES) is None:
+        if _read_small(self._objects, f"{name}/{SUMS_FILE}", MAX_SUMS_BYTES) is None:
             raise BundleRefusedError(self._why_none(name))
         stored = self._read()
         now = self._parsed(stored)
@@ -124,7 +129,7 @@ class BucketLocation:
         return str(then.champion), str(now.champion)
 
     def _read(self) -> StoredObject | None:
-        return self._objects.read(CHAMPION_FILE, MAX_BYTES)
+        return _read_small(self._objects, CHAMPION_FILE, MAX_BYTES)
 
     def _write(self, champions: Champions, expected: StoredObject | None) -> None:
         names = (str(champions.champion), *reversed(champions.former))
@@ -173,6 +178,18 @@ class BucketLocation:
             )
         known = ", ".join(self.names()) or "none"
         return f"{self}: there is no bundle {name}; there are: {known}"
+
+
+def _read_small(
+    objects: Objects, key: str, bound: int, last: StoredObject | None = None
+) -> StoredObject | None:
+    """Read a small object as `Objects.read` does. Raises BundleRefusedError if it is too large."""
+    try:
+        return objects.read(key, bound, last)
+    except StoreRefusedError:
+        raise
+    except ConfigurationError as error:
+        raise BundleRefusedError(str(error)) from error
 
 
 def checked_manifest(sums: bytes, text: bytes | None, where: str) -> Manifest:

@@ -182,7 +182,9 @@ def count_rows(path: FilePath) -> int:
 
 
 def _format(path: FilePath) -> _Format:
-    if path.is_dir():
+    is_file = path.is_file()
+    # Who may read an object may not be allowed to list a bucket.
+    if not is_file and path.is_dir():
         raise ConfigurationError(
             f"event file {path} is a folder: name the files in it, such as {path}/*.parquet if "
             "several files are allowed"
@@ -194,7 +196,7 @@ def _format(path: FilePath) -> _Format:
             f"event file {path} has the suffix {path.suffix!r}: give a file that ends in "
             f"{', '.join(_FORMATS)}{hint}"
         )
-    if not path.is_file():
+    if not is_file:
         raise ConfigurationError(f"event file {path} does not exist or is not a file")
     with path.open("rb") as file:
         detected = detect_format(file.read(MAGIC_BYTES))

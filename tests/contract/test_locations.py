@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+import boto3
 import numpy as np
 import pytest
 
 from base.errors import BundleRefusedError
+from base.object_store import Objects, StoredObject
 from models.bundle import FeatureRef, write_bundle
 from models.bundle.sums import SUMS_FILE
 from models.location import Location, champion, open_location
@@ -199,6 +201,62 @@ def test_a_bundle_with_a_changed_or_an_added_file_is_refused(
     place.put(f"{name}/more", b"more")
     with pytest.raises(BundleRefusedError, match=r"more not named in SHA256SUMS"):
         location.bundle(name)
+
+
+# Pages of providers mark a folder with an object, which has the key of the folder itself.
+@pytest.mark.parametrize("server", ["s3"], indirect=True)
+def test_the_mark_of_a_folder_is_no_file_of_its_bundle(
+    place: Place, location: Location, add: Named, bundles: list[Path]
+) -> None:
+    name = add(0)
+    bucket, _, prefix = str(place.where).removeprefix("s3://").partition("/")
+    client = boto3.client(
+        "s3",
+        **{
+            "endpoint_url": place.environment["AWS_ENDPOINT_URL"],
+            "region_name": place.environment["AWS_REGION"],
+            "aws_access_key_id": place.environment["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": place.environment["AWS_SECRET_ACCESS_KEY"],
+        },
+    )
+    for key in (f"{prefix}/", f"{prefix}/{name}/"):
+        client.put_object(Bucket=bucket, Key=key, Body=b"")
+    assert contents(location.bundle(name)) == contents(bundles[0])
+    assert location.names() == [name]
+
+
+@pytest.mark.parametrize("server", ["s3", "azure"], indirect=True)
+def test_of_two_promotions_the_later_is_told_of_the_earlier(
+    place: Place, location: Location, bundles: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the earlier one has written a longer text than the later one would."""
+    for seed, name in enumerate(("a", "a-longer-name")):
+        location.add(bundles[seed], name)
+    write = Objects.write
+
+    def write_second(
+        self: Objects, key: str, content: bytes, expected: StoredObject | None
+    ) -> None:
+        write(self, key, b"a-longer-name\n", expected)
+        write(self, key, content, expected)
+
+    monkeypatch.setattr(Objects, "write", write_second)
+    with pytest.raises(BundleRefusedError, match="another bundle was promoted or rolled back mean"):
+        location.promote("a")
+    assert location.champions() == ("a-longer-name", ())
+
+
+@pytest.mark.parametrize("server", ["s3"], indirect=True)
+@pytest.mark.parametrize("file", ["CHAMPION", SUMS_FILE, "manifest.json"])
+def test_a_large_object_in_place_of_a_small_one_is_refused(
+    place: Place, location: Location, add: Named, file: str
+) -> None:
+    assert place.put is not None
+    name = add(0)
+    location.promote(name)
+    place.put(file if file == "CHAMPION" else f"{name}/{file}", bytes(20_000_000))
+    with pytest.raises(BundleRefusedError, match=f"{file}: has 20,000,000 bytes, at most"):
+        location.manifest(champion(location))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

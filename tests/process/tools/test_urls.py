@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import fastavro
@@ -150,6 +153,53 @@ def test_an_object_that_changes_while_it_is_read_is_no_mixture(url: str, tmp_pat
             file.read()
 
 
+class _OfTheWeb(BaseHTTPRequestHandler):
+    """Serves ranges of a file, with a weak ETag or none, and ignores conditions."""
+
+    content = b""
+    e_tag = ""
+
+    def do_GET(self) -> None:
+        begin, end = 0, len(self.content)
+        if given := self.headers["Range"]:
+            begin, last = map(int, given.removeprefix("bytes=").split("-"))
+            end = last + 1
+        self.send_response(206 if given else 200)
+        self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(self.content)}")
+        self.send_header("Content-Length", str(end - begin))
+        self.send_header("Last-Modified", formatdate(len(self.content), usegmt=True))
+        if self.e_tag:
+            self.send_header("ETag", self.e_tag)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(self.content[begin:end])
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("e_tag", ["", 'W/"1"'])
+def test_a_web_server_without_a_strong_etag_gives_no_mixture(e_tag: str) -> None:
+    class Handler(_OfTheWeb):
+        content = bytes(range(256)) * 40_000
+
+    Handler.e_tag = e_tag
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        path = ObjectPath(f"http://127.0.0.1:{server.server_port}/in/file")
+        with path.open("rb") as file:
+            assert file.read() == Handler.content
+            file.seek(0)
+            Handler.content = bytes(11_000_000)
+            with pytest.raises(
+                ObjectChangedError, match="/in/file: was changed by another process"
+            ):
+                file.read()
+        server.shutdown()
+
+
 def test_a_reader_reads_like_a_file(url: str, tmp_path: Path) -> None:
     content = bytes(range(256)) * 50_000
     (tmp_path / "file").write_bytes(content)
@@ -253,6 +303,12 @@ def test_a_training_is_logged_and_served_from_mlflow(
         ("s3://", "is not the URL of an object"),
         ("s3://user:secret@bucket/x", "has a user, a query or a fragment; credentials come from"),
         ("http://example.com/x.parquet", "which is not encrypted; use https://"),
+        ("http://[::1/x.parquet", "is not a URL"),
+        ("s3://bucket/../x", r"has an empty part, \. or \.\., or a control character in its path"),
+        ("s3://bucket/a//x", "has an empty part"),
+        ("s3://bucket//x", "has an empty part"),
+        ("s3://bucket/./x", "has an empty part"),
+        ("s3://bucket/x\n", "or a control character"),
     ],
 )
 def test_a_wrong_url_is_refused(text: str, said: str) -> None:

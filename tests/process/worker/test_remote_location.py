@@ -331,3 +331,14 @@ def test_the_sums_are_uploaded_last(
     location.add(made.parent / "b", "again")
     assert uploaded[-1] == f"again/{SUMS_FILE}"
     assert len(uploaded) == len(list((made.parent / "b").iterdir()))
+
+
+def test_a_server_that_sends_byte_by_byte_is_slow(
+    proxy: FaultProxy, location: Location, folder: Path
+) -> None:
+    worker = start(folder)
+    location.promote("b")
+    proxy.fault = "drips"
+    began = time.monotonic()
+    assert names(reload(worker)) == ["location_away"]
+    assert time.monotonic() - began < 10 * TIMEOUT_S
