@@ -14,8 +14,16 @@ from models.training.write_outputs import OutputOptions
 
 
 def require_tracking() -> None:
-    """Raise ConfigurationError if MLflow or the address of its server is missing."""
-    open_client(TIMEOUT_S)
+    """Ask the MLflow server something, before a training that may take hours.
+
+    Raises:
+        ConfigurationError: MLflow or the address of its server is missing.
+        StoreRefusedError: The server refuses access.
+        DependencyUnavailableError: It does not answer.
+    """
+    client = open_client(TIMEOUT_S)
+    with asking("--log mlflow"):
+        client.search_experiments(max_results=1)
 
 
 def log_training(training: Training, table: TrainingTable, written: OutputOptions) -> str:

@@ -212,12 +212,10 @@ def test_the_mark_of_a_folder_is_no_file_of_its_bundle(
     bucket, _, prefix = str(place.where).removeprefix("s3://").partition("/")
     client = boto3.client(
         "s3",
-        **{
-            "endpoint_url": place.environment["AWS_ENDPOINT_URL"],
-            "region_name": place.environment["AWS_REGION"],
-            "aws_access_key_id": place.environment["AWS_ACCESS_KEY_ID"],
-            "aws_secret_access_key": place.environment["AWS_SECRET_ACCESS_KEY"],
-        },
+        endpoint_url=place.environment["AWS_ENDPOINT_URL"],
+        region_name=place.environment["AWS_REGION"],
+        aws_access_key_id=place.environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=place.environment["AWS_SECRET_ACCESS_KEY"],
     )
     for key in (f"{prefix}/", f"{prefix}/{name}/"):
         client.put_object(Bucket=bucket, Key=key, Body=b"")

@@ -202,7 +202,9 @@ def train(
     Writes the bundle BUNDLE, which holds report.html, and BUNDLE.policy.yaml
     beside it. The last line on stdout is JSON.
     """
+    from base.errors import ConfigurationError
     from models.backend.threads import available_threads
+    from models.location import MLFLOW
     from models.training.log_training import log_training, require_tracking
     from models.training.table import TrainingTable
     from models.training.training_days import find_training_days
@@ -210,6 +212,11 @@ def train(
     from models.training.write_outputs import OutputOptions, write_training
 
     started = time.perf_counter()
+    if out.startswith(MLFLOW):
+        raise ConfigurationError(
+            f"--out: {out} is a registered model; name a folder or the URL of a bundle, and "
+            "register it with --log mlflow"
+        )
     if log is not None:
         require_tracking()
     with BundleTarget(out) as target:
@@ -242,8 +249,8 @@ def train(
             warnings.simplefilter("ignore")
             trained = _train(table, days, options, unlabelled_legit=unlabelled is Unlabelled.legit)
             bands = write_training(trained, table, wanted)
-        logged = None if log is None else log_training(trained, table, wanted)
         target.finish(wanted.policy)
+        logged = None if log is None else log_training(trained, table, wanted)
         written = _Written(target.where, logged)
         _tell(trained, table, written, bands)
         print(json.dumps(_summary(trained, written, bands, time.perf_counter() - started)))

@@ -69,6 +69,7 @@ class ModelSettings(Section):
     location_timeout_s: float = Field(
         default=5.0,
         gt=0,
+        le=60,
         description="Longest wait for an answer of a remote location, in seconds.",
     )
     cache: File | None = Field(

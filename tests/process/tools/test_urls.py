@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
-from base.errors import ConfigurationError, ObjectChangedError
+from base.errors import ConfigurationError, DependencyUnavailableError, ObjectChangedError
 from base.file_path import ObjectPath, file_path, put_into_place
 from base.object_store import Objects
 from features.values.column_values import text
@@ -174,7 +175,7 @@ class _OfTheWeb(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(self.content[begin:end])
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815  the base class calls it
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -252,6 +253,50 @@ def test_a_model_is_trained_promoted_and_rolled_back_at_a_url(url: str, tmp_path
     assert [bundle["version"] for bundle in shown["bundles"]] == ["v1", "v2"]
     assert run("model", "verify", location).exit_code == 0
     assert told("model", "rollback", location, "--json")["champion"] == "v1"
+
+
+@pytest.mark.parametrize(
+    ("out", "log", "said"),
+    [
+        ("s3://models", None, "--out: s3://models is a whole bucket; name a bundle in it"),
+        ("s3://models/v 8", None, "--out: 'v 8' is not the name of a bundle"),
+        ("mlflow:small", None, "--out: mlflow:small is a registered model; name a folder or"),
+        ("s3://models/v8", "mlflow", "--log mlflow: no usable answer"),
+    ],
+)
+def test_a_place_that_cannot_take_a_bundle_is_refused_before_the_training(
+    url: str, monkeypatch: pytest.MonkeyPatch, out: str, log: str | None, said: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    given = ("train", "--features", f"{url}/none.parquet", "--out", out)
+    assert said in str(run(*given, *(("--log", log) if log else ())).exception)
+
+
+def test_a_bundle_that_cannot_be_uploaded_is_kept(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(self: Objects, key: str, path: Path) -> None:
+        raise DependencyUnavailableError(f"{self.at(key)}: no usable answer")
+
+    pipeline = healthy_pipeline(tmp_path / "pipeline")
+    given = ("--model", pipeline / "model" / "model.ubj", "--name", "m", "--version", "1")
+    monkeypatch.setattr(Objects, "upload", away)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    error = run("model", "pack", *given, "--out", f"{url}/m1").exception
+    assert isinstance(error, DependencyUnavailableError)
+    (kept,) = tmp_path.glob("fraud-worker-bundle-*/m1")
+    assert f"the bundle is kept in {kept}: upload its files" in str(error)
+    assert load_bundle(kept).name == "m"
+
+
+def test_a_url_without_bundles_is_neither_valid_nor_empty(url: str, tmp_path: Path) -> None:
+    pipeline = healthy_pipeline(tmp_path / "pipeline")
+    given = ("--model", pipeline / "model" / "model.ubj", "--name", "m", "--version", "1")
+    told("model", "pack", *given, "--out", f"{url}/models/m1", "--json")
+    assert run("model", "verify", f"{url}/models").exit_code == 0
+    for command, place in [("verify", "models/m1"), ("verify", "modles"), ("show", "modles")]:
+        error = run("model", command, f"{url}/{place}").exception
+        assert f"{url}/{place}: has no bundles and no CHAMPION; name the URL" in str(error)
 
 
 def test_a_model_is_packed_to_a_url(url: str, tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
@@ -99,10 +100,9 @@ def location_at(text: str) -> Location:
 def bundle_or_location(given: str | None, pipeline: Path | None) -> Path | Location:
     """Choose a bundle's folder or a location: the given one, else the one that the pipeline names.
 
-    The URL of one bundle gives its local copy.
-
     Raises:
-        ConfigurationError: The path is neither a bundle nor a location.
+        ConfigurationError: The path is neither a bundle nor a location; or the URL is no location,
+            such as that of one bundle.
     """
     from base.errors import ConfigurationError
     from models.bundle.sums import SUMS_FILE
@@ -117,7 +117,13 @@ def bundle_or_location(given: str | None, pipeline: Path | None) -> Path | Locat
             )
         given = str(model.bundle or Path())
     if is_remote(given):
-        return location_at(given)
+        remote = location_at(given)
+        if not remote.names() and remote.champions().champion is None:
+            raise ConfigurationError(
+                f"{given}: has no bundles and no {CHAMPION_FILE}; name the URL of a location, not "
+                "that of a bundle in it"
+            )
+        return remote
     path = Path(given)
     if (path / SUMS_FILE).exists():
         return path
@@ -149,34 +155,47 @@ class BundleTarget:
         """
         from base.errors import ConfigurationError
         from models.location import MLFLOW, is_remote
+        from models.location.champions import require_name
 
         self._location: Location | None = None
-        self._temporary: TemporaryDirectory[str] | None = None
+        self._temporary: Path | None = None
         self.where, self.folder = out, Path(out)
         if not is_remote(out):
             return
         place, _, name = out.rstrip("/").rpartition("/")
         if out.startswith(MLFLOW):
             place, name = out, out.removeprefix(MLFLOW)
+        elif not is_remote(place):
+            raise ConfigurationError(f"--out: {out} is a whole bucket; name a bundle in it")
         self._location = location_at(place)
-        if not out.startswith(MLFLOW) and name in self._location.names():
+        if not out.startswith(MLFLOW) and require_name(name, "--out") in self._location.names():
             raise ConfigurationError(f"--out: {out} exists already; write to another place")
-        self._temporary = TemporaryDirectory(prefix="fraud-worker-bundle-")
-        self.folder = Path(self._temporary.name) / name
+        self._temporary = Path(mkdtemp(prefix="fraud-worker-bundle-"))
+        self.folder = self._temporary / name
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._temporary is not None:
-            self._temporary.cleanup()
+            shutil.rmtree(self._temporary)
 
     def finish(self, *beside: Path) -> None:
-        """Upload the bundle if it is remote, and the files ``beside`` it under their own names."""
+        """Upload the bundle if it is remote, and the files ``beside`` it under their own names.
+
+        What cannot be uploaded stays in its temporary folder: it may be the work of hours.
+        """
+        from base.errors import ConfigurationError, DependencyUnavailableError
         from base.file_path import ObjectPath
 
         if self._location is None:
             return
-        for path in beside:
-            ObjectPath(f"{self._location}/{path.name}").write(path)
-        self.where = self._location.where(self._location.add(self.folder, self.folder.name))
+        try:
+            for path in beside:
+                ObjectPath(f"{self._location}/{path.name}").write(path)
+            self.where = self._location.where(self._location.add(self.folder, self.folder.name))
+        except (ConfigurationError, DependencyUnavailableError) as error:
+            self._temporary = None
+            raise type(error)(
+                f"{error}; the bundle is kept in {self.folder}: upload its files, SHA256SUMS last"
+            ) from error
