@@ -256,6 +256,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "model.location: holds a user, a query or a blank",
         "credentials come from the environment",
     ),
+    "location that may take for ever": (
+        {"model": {"bundle": None, "location": "mlflow:m", "location_timeout_s": 1e300}},
+        "model.location_timeout_s",
+        "60",
+    ),
     "location without a name": (
         {"model": {"bundle": None, "location": "mlflow:"}},
         "model.location: names no model",
