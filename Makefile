@@ -140,6 +140,8 @@ $(MLFLOW): locks/mlflow.txt | install
 
 AZURITE := .tools/azurite/.installed
 $(AZURITE): tests/servers/azurite/package.json tests/servers/azurite/package-lock.json
+	@command -v npm >/dev/null || { \
+		echo "make tools: npm is not there, which installs Azurite: install Node.js" >&2; exit 1; }
 	@echo "Installing Azurite into .tools, once." >&2
 	@rm -rf $(@D) && mkdir -p $(@D) && cp $^ $(@D)
 	@cd $(@D) && npm ci --silent --ignore-scripts --omit=dev --no-audit --no-fund
