@@ -172,7 +172,7 @@ def test_a_model_that_contradicts_itself_is_refused_before_xgboost_reads_it(
     (folder / "model.ubj").unlink()
     (folder / "model.json").write_text(json.dumps(named))
     sum_again(folder)
-    monkeypatch.setattr("models.bundle.load.open_model", None)
+    monkeypatch.setattr("models.bundle.xgboost_model.open_model", None)
     with pytest.raises(BundleRefusedError, match=said):
         load_bundle(folder)
 
