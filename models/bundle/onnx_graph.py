@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from base.errors import BundleRefusedError
+from models.bundle.onnx_sizes import check_sizes
 
 OPSETS: Final = {"ai.onnx": (9, 25), "ai.onnx.ml": (1, 5)}
 """First and last accepted opset of each accepted domain; ONNX Runtime 1.24 and later know all."""
@@ -24,6 +25,7 @@ _ONE_INPUT: Final = (
     "convert the model with one input of all features: skl2onnx with FloatTensorType([None, N]), "
     "torch.onnx.export with one tensor and a dynamic first dimension"
 )
+_SORT: Final = "sort them: onnxruntime.transformers.onnx_model.OnnxModel(model).topological_sort()"
 _INLINE: Final = "write it to one file: onnx.save(onnx.load('model.onnx'), 'whole.onnx')"
 _LABELS: Final = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
 _SHOWN: Final = 8
@@ -72,7 +74,10 @@ class OnnxGraph:
         """
         self._check_operators()
         self._check_tensors()
-        return self._checked_columns()
+        self._check_order()
+        value = self._checked_input()
+        check_sizes(self.model.graph.node, value.name, self._where)
+        return int(value.type.tensor_type.shape.dim[1].dim_value)
 
     @property
     def outputs(self) -> list[str]:
@@ -102,6 +107,7 @@ class OnnxGraph:
         Raises:
             BundleRefusedError: if there is no such output, or it is not clear which one is meant.
         """
+        self._check_order()
         graph = self.model.graph
         name = self._chosen(output)
         needed, nodes = {name}, []
@@ -209,7 +215,25 @@ class OnnxGraph:
                     f"{self._where}: keeps the tensor {tensor.name} in another file; {_INLINE}"
                 )
 
-    def _checked_columns(self) -> int:
+    def _check_order(self) -> None:
+        """Refuse operators before those that make their inputs, which ONNX Runtime accepts."""
+        graph = self.model.graph
+        known = {value.name for items in _named(graph) for value in items}
+        known.update(sparse.values.name for sparse in graph.sparse_initializer)
+        made = {name for node in graph.node for name in node.output}
+        for node in graph.node:
+            for name in node.input:
+                if name and name not in known:
+                    fault, remedy = "nothing makes", "export the model again"
+                    if name in made:
+                        fault, remedy = "a later operator makes", _SORT
+                    raise BundleRefusedError(
+                        f"{self._where}: the operator {node.op_type} takes {name}, which {fault}; "
+                        f"{remedy}"
+                    )
+            known.update(node.output)
+
+    def _checked_input(self) -> Any:
         graph = self.model.graph
         constants = {tensor.name for tensor in graph.initializer}
         inputs = [value for value in graph.input if value.name not in constants]
@@ -231,7 +255,7 @@ class OnnxGraph:
                 f"{self._where}: its input {value.name} has the shape [{shape}]; it must be [any, N] "
                 f"for N features, so that it takes any number of events: {_ONE_INPUT}"
             )
-        return int(dims[1])
+        return value
 
 
 def import_or_refuse(package: str, where: str) -> Any:

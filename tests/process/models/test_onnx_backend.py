@@ -57,6 +57,14 @@ def matrix() -> Matrix:
     return np.ascontiguousarray(np.exp(matrix_of(1_000, COLUMNS)))
 
 
+def copied(packed: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for file in packed.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
 def alone(margins: Callable[[Matrix], Matrix], matrix: Matrix) -> Matrix:
     return np.concatenate([margins(row[None]) for row in matrix])
 
@@ -260,10 +268,7 @@ def test_a_backend_that_was_swapped_out_is_freed_at_once(bundle: Bundle, matrix:
 
 
 def test_a_damaged_weight_is_found(packed: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    folder.mkdir()
-    for file in packed.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
+    folder = copied(packed, tmp_path)
     model = onnx.load(folder / "model.onnx")
     weights = next(each for each in model.graph.initializer if each.name == "w1")
     weights.raw_data = np.frombuffer(weights.raw_data, np.float32).copy()[::-1].tobytes()
@@ -273,6 +278,19 @@ def test_a_damaged_weight_is_found(packed: Path, tmp_path: Path) -> None:
     sum_again(folder)
     with pytest.raises(BundleRefusedError, match="gives other margins for"):
         verify(folder)
+
+
+def test_a_bundle_whose_memory_an_event_decides_is_not_loaded(packed: Path, tmp_path: Path) -> None:
+    """Whoever put it into the location did not use `model pack`."""
+    folder = copied(packed, tmp_path)
+    model = onnx.load(folder / "model.onnx")
+    first = onnx.helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0)
+    second = onnx.helper.make_node("Range", ["fill", "largest", "one"], ["many"])
+    model.graph.node.extend([first, second])
+    saved(model, folder / "model.onnx")
+    sum_again(folder)
+    with pytest.raises(BundleRefusedError, match="Range computes the size of its output many from"):
+        load_bundle(folder)
 
 
 @pytest.mark.parametrize(
@@ -300,10 +318,7 @@ def test_a_damaged_weight_is_found(packed: Path, tmp_path: Path) -> None:
 def test_a_manifest_of_another_model_is_refused(
     packed: Path, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
-    folder = tmp_path / "copy"
-    folder.mkdir()
-    for file in packed.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
+    folder = copied(packed, tmp_path)
     edit_manifest(folder, lambda manifest: manifest.update(change))
     with pytest.raises(BundleRefusedError) as refused:
         load_bundle(folder)

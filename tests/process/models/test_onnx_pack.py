@@ -107,6 +107,48 @@ def with_two_inputs() -> onnx.ModelProto:
     return model
 
 
+def of_size(operator: str, size: str = "size", **constants: Any) -> onnx.ModelProto:
+    """The largest value of an event decides how many numbers an operator makes."""
+    inputs = {
+        "Range": ["zero", size, "one"],
+        "ConstantOfShape": [size],
+        "Expand": ["zeros", size],
+        "Tile": ["zeros", size],
+        "Pad": ["zeros", "pads"],
+        "OneHot": ["one_of", size, "values"],
+        "Resize": ["zeros", "", "", size],
+    }
+    nodes = [
+        node("IsNaN", ["x"], ["missing"]),
+        node("Where", ["missing", "fill", "x"], ["filled"]),
+        node("Abs", ["filled"], ["absolute"]),
+        node("ReduceMax", ["absolute"], ["largest"], keepdims=int(operator != "Range")),
+        node("Cast", ["largest"], ["whole"], to=TensorProto.INT64),
+        node("Flatten" if operator != "Range" else "Identity", ["whole"], ["flat"]),
+        node("Reshape", ["flat", "single"], ["size"]),
+        node("Concat", ["one_of", "size"], ["pads"], axis=0),
+        node(operator, inputs[operator], ["many"], name="grow"),
+        node("Cast", ["many"], ["floats"], to=TensorProto.FLOAT),
+        node("ReduceSum", ["floats"], ["sum"], keepdims=0),
+        node("Mul", ["sum", "fill"], ["nothing"]),
+        node("Add", ["filled", "nothing"], ["y"]),
+    ]
+    given = {
+        "fill": np.float32(0),
+        "zero": np.int64(0),
+        "one": np.int64(1),
+        "zeros": np.zeros(1, np.float32),
+        "values": np.array([0, 1], np.float32),
+        "one_of": np.array([1]),
+        "single": np.array([] if operator == "Range" else [1], np.int64),
+    }
+    return model_of(nodes, {**given, **constants}, 1)
+
+
+def out_of_order() -> onnx.ModelProto:
+    return model_of([node("Sigmoid", ["a"], ["y"]), node("Abs", ["x"], ["a"])], {}, 1)
+
+
 def with_two_outputs() -> onnx.ModelProto:
     nodes = [node("Sigmoid", ["x"], ["first"]), node("Neg", ["x"], ["second"])]
     return model_of(nodes, {}, 1, outputs=["first", "second"])
@@ -141,6 +183,14 @@ REFUSED: list[tuple[Callable[[], onnx.ModelProto | bytes], str]] = [
     (lambda: of_opset(8), "uses opset 8 of ai.onnx; accepted are 9 to"),
     (lambda: of_opset(OPSETS["ai.onnx"][1] + 1), "convert the model with target_opset"),
     (with_two_inputs, r"has 2 inputs (x, other); a bundle's model has one"),
+    (
+        out_of_order,
+        "the operator Sigmoid takes a, which a later operator makes; sort them: onnxruntime.",
+    ),
+    (
+        lambda: model_of([node("Add", ["x", "lost"], ["y"])], {}, 1),
+        "the operator Add takes lost, which nothing makes; export the model again",
+    ),
     (lambda: identity(kind=TensorProto.DOUBLE), "its input x is not float32; convert the model"),
     (lambda: identity(kind=TensorProto.INT64), "its input x is not float32"),
     (lambda: identity(batch=1), "has the shape [1, 4]; it must be [any, N]"),
@@ -212,6 +262,48 @@ def test_a_model_that_no_worker_can_serve_is_refused(
         assert part in message
     assert message.startswith(f"{tmp_path / 'given.onnx'}: ")
     assert not (tmp_path / "model.onnx").exists()
+
+
+GROWING = ("Range", "ConstantOfShape", "Expand", "Tile", "Pad", "OneHot", "Resize")
+
+
+@pytest.mark.parametrize("operator", GROWING)
+def test_an_event_does_not_decide_how_much_memory_a_model_takes(
+    tmp_path: Path, operator: str
+) -> None:
+    size = "pads" if operator == "Pad" else "size"
+    with pytest.raises(BundleRefusedError) as refused:
+        reduced(of_size(operator), tmp_path, kind="margin")
+    assert (
+        f"operator {operator} (grow) computes the size of its output many from {size}, which"
+        in (str(refused.value))
+    )
+    assert "export the model with a constant in the place of" in str(refused.value)
+
+
+@pytest.mark.parametrize("operator", [each for each in GROWING if each != "Pad"])
+def test_a_size_that_is_a_constant_is_accepted(tmp_path: Path, operator: str) -> None:
+    """The same graphs work, so the size alone is what was refused."""
+    size = np.int64(3) if operator == "Range" else np.array([3])
+    model = of_size(operator, "constant", constant=size)
+    assert reduced(model, tmp_path, kind="margin")["columns"] == 1
+
+
+def test_a_size_from_a_shape_is_accepted(tmp_path: Path) -> None:
+    """As exporters write it: a bias for each row, in an array as large as the input."""
+    nodes = [
+        node("IsNaN", ["x"], ["missing"]),
+        node("Where", ["missing", "fill", "x"], ["filled"]),
+        node("Shape", ["filled"], ["shape"]),
+        node("Gather", ["shape", "first"], ["rows"]),
+        node("Concat", ["rows", "one"], ["column"], axis=0),
+        node("ConstantOfShape", ["column"], ["zeros"]),
+        node("Expand", ["zeros", "column"], ["expanded"]),
+        node("Reshape", ["filled", "column"], ["again"]),
+        node("Add", ["again", "expanded"], ["y"]),
+    ]
+    constants = {"fill": np.float32(0), "first": np.array([0]), "one": np.array([1])}
+    assert reduced(model_of(nodes, constants, 1), tmp_path, kind="margin")["columns"] == 1
 
 
 def test_an_output_that_is_not_there_is_refused(tmp_path: Path) -> None:
