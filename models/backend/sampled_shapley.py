@@ -22,7 +22,9 @@ import numpy as np
 from base.arrays import Floats32, Rows
 
 _AT_ONCE: Final = 4_096
-"""Approximate number of rows that are computed at a time."""
+"""Largest number of rows that are computed at a time."""
+_NUMBERS_AT_ONCE: Final = 2**20
+"""Largest number of features in them, so that wide models take no more memory than 4 MB an array."""
 
 
 class SampledShapley:
@@ -46,9 +48,7 @@ class SampledShapley:
         self._references = np.repeat(references, 2, axis=0)
         self._begin = margins(self._references).astype(np.float64)
         self._bias = np.float32(self._begin.mean())
-        ranks = np.argsort(self._orders, axis=1)
-        # known[o, k, f]: feature f is among the first k + 1 of order o.
-        self._known = ranks[:, None, :] <= np.arange(columns - 1)[:, None]
+        self._ranks = np.argsort(self._orders, axis=1)
 
     def __call__(self, margins: Callable[[Floats32], Floats32], matrix: Floats32) -> Floats32:
         """Compute contributions.
@@ -63,7 +63,7 @@ class SampledShapley:
         rows, columns = matrix.shape
         contributions = np.empty((rows, columns + 1), np.float32)
         contributions[:, -1] = self._bias
-        step = max(1, _AT_ONCE // max(1, self._known[..., 0].size))
+        step = max(1, _AT_ONCE // max(1, len(self._orders) * (columns - 1)))
         for start in range(0, rows, step):
             part = matrix[start : start + step]
             contributions[start : start + step, :-1] = self._explain(margins, part)
@@ -72,14 +72,18 @@ class SampledShapley:
     def _explain(self, margins: Callable[[Floats32], Floats32], matrix: Floats32) -> Floats32:
         """Contributions float32[n, F] of rows float32[n, F]."""
         rows, columns = matrix.shape
-        orders, steps, _ = self._known.shape
-        between = np.where(self._known, matrix[:, None, None, :], self._references[:, None, :])
-        every = np.concatenate([matrix, between.reshape(-1, columns)])
-        values = margins(every).astype(np.float64)
+        orders = len(self._orders)
         path = np.empty((rows, orders, columns + 1))
         path[:, :, 0] = self._begin
-        path[:, :, 1:-1] = values[rows:].reshape(rows, orders, steps)
-        path[:, :, -1] = values[:rows, None]
+        path[:, :, -1] = margins(matrix)[:, None]
+        width = max(1, min(_AT_ONCE, _NUMBERS_AT_ONCE // columns) // (rows * orders))
+        for start in range(1, columns, width):
+            counts = np.arange(start, min(start + width, columns))
+            # known[o, k, f]: feature f is among the first counts[k] of order o.
+            known = self._ranks[:, None, :] < counts[:, None]
+            between = np.where(known, matrix[:, None, None, :], self._references[:, None, :])
+            values = margins(between.reshape(-1, columns))
+            path[:, :, counts] = values.reshape(rows, orders, len(counts))
         added = np.empty((rows, orders, columns))
         places = np.broadcast_to(self._orders, added.shape)
         np.put_along_axis(added, places, np.diff(path, axis=2), axis=2)

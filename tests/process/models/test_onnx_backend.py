@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+import tracemalloc
 import weakref
 from collections.abc import Callable
 from itertools import permutations
@@ -251,6 +252,31 @@ def test_one_feature_contributes_all() -> None:
 
     found = SampledShapley(margins, references)(margins, np.array([[3.0]], np.float32))
     assert found.tolist() == [[3.0, 3.0]]
+
+
+def test_reasons_of_a_wide_model_take_bounded_memory() -> None:
+    """Golden: contributions of a sum are the differences from the mean of the references."""
+    columns, sizes = 300, []
+    weights = np.arange(columns, dtype=np.float32) / columns
+
+    def margins(rows: Matrix) -> Matrix:
+        sizes.append(rows.size)
+        return rows @ weights
+
+    references = matrix_of(REFERENCES, columns, seed=3)
+    references, rows = np.nan_to_num(references), np.nan_to_num(matrix_of(2, columns, seed=4))
+    explain = SampledShapley(margins, references)
+    tracemalloc.start()
+    try:
+        contributions = explain(margins, rows)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(sizes) > 2 * 2 * REFERENCES * (columns - 1) * columns
+    assert max(sizes) <= 2**20
+    assert peak < 25e6
+    expected = (rows - references.mean(axis=0)) * weights
+    np.testing.assert_allclose(contributions[:, :-1], expected, atol=1e-4)
 
 
 def test_a_backend_that_was_swapped_out_is_freed_at_once(bundle: Bundle, matrix: Matrix) -> None:
