@@ -17,7 +17,7 @@ from models.calibration import logistic
 from tests.support.event_files import lines, row
 from tests.support.healthy import healthy_pipeline
 from tests.support.onnx_models import margins_of, network, saved
-from tools.cli.model import app
+from tools.cli.model import app, sample_rows
 from tools.replay import replay_file
 from worker.pipeline import load_pipeline
 
@@ -119,6 +119,35 @@ def test_options_that_do_not_fit_are_refused(
     assert isinstance(result.exception, ConfigurationError | BundleRefusedError)
     assert said.lower() in str(result.exception).lower()
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("missing", [float("nan"), None])
+def test_a_sample_without_any_value_is_refused(
+    tmp_path: Path, given: list[object], missing: float | None
+) -> None:
+    columns = {name: pa.array([missing] * 9, pa.float64()) for name in [*NAMES, "expected"]}
+    pq.write_table(pa.table(columns), tmp_path / "sample.parquet")
+    result = pack(tmp_path / "b", given)
+    assert isinstance(result.exception, ConfigurationError)
+    assert "are missing (NaN or null) in every row; give rows of" in str(result.exception)
+
+
+def test_a_large_sample_is_taken_from_the_whole_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample_rows, "_MAX_SAMPLE", 4)
+    for rows, expected in (
+        (3, [0, 1, 2]),
+        (4, [0, 1, 2, 3]),
+        (5, [0, 1, 2, 3]),
+        (10, [0, 2, 5, 7]),
+    ):
+        numbers = np.arange(rows, dtype=np.float64)
+        pq.write_table(pa.table({"a": numbers, "p": numbers / 10}), tmp_path / "s.parquet")
+        sample = sample_rows.read_sample(tmp_path / "s.parquet", ["a"], "p")
+        assert sample.vectors[:, 0].tolist() == expected
+        assert sample.expected is not None
+        assert sample.expected.tolist() == [number / 10 for number in expected]
 
 
 def test_options_of_onnx_are_refused_for_a_model_of_xgboost(

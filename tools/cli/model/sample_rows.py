@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from models.bundle.pack_onnx import SampleRows
 
 _MAX_SAMPLE = 100_000
-"""Rows of a sample that are read: enough to find differences in a few seconds."""
+"""Rows of a sample that are taken: enough to find differences in a few seconds."""
 
 
 def read_sample(path: Path | None, names: Sequence[str] | None, expected: str | None) -> SampleRows:
@@ -53,11 +53,20 @@ def read_sample(path: Path | None, names: Sequence[str] | None, expected: str | 
         raise ConfigurationError(
             f"--sample: {path} holds numbers that are infinite as float32; NaN or null means missing"
         )
+    if np.isnan(vectors).all():
+        raise ConfigurationError(
+            f"--sample: in {path} the columns of --feature-names are missing (NaN or null) in every "
+            "row; give rows of the training table (features build) that have values"
+        )
     return SampleRows(vectors, None if expected is None else _numbers(table, expected))
 
 
 def _table(path: Path, columns: Sequence[str]) -> pa.Table:
-    """Read columns of the first rows of a Parquet file."""
+    """Read columns of a Parquet file, of rows at equal distances if it has too many.
+
+    The first rows are no sample: in a training table they are the oldest, whose windows are empty.
+    """
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -70,12 +79,13 @@ def _table(path: Path, columns: Sequence[str]) -> pa.Table:
         for column in columns:
             if column not in known:
                 raise ConfigurationError(f"--sample: {path}: {unknown('column', column, known)}")
-        table = pq.read_table(path, columns=list(columns)).slice(0, _MAX_SAMPLE)
+        table = pq.read_table(path, columns=list(columns))
     except (OSError, pa.ArrowInvalid) as error:
         raise ConfigurationError(f"--sample: {path} cannot be read as Parquet ({error})") from error
     if not len(table):
         raise ConfigurationError(f"--sample: {path} has no rows; give some of the training table")
-    return table
+    taken = min(len(table), _MAX_SAMPLE)
+    return table.take(np.arange(taken) * len(table) // taken)
 
 
 def _numbers(table: pa.Table, column: str) -> npt.NDArray[np.float64]:
