@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from base.errors import BundleRefusedError
@@ -31,7 +31,7 @@ _LABELS: Final = ("classlabels_strings", "classlabels_int64s", "classlabels_ints
 _SHOWN: Final = 8
 # Numbers of TensorProto.DataType and TensorProto.DataLocation.
 _FLOAT: Final = 1
-_DOUBLE: Final = 11
+_FLOATS: Final = (_FLOAT, 10, 11)  # of 32, 16 and 64 bits
 _EXTERNAL: Final = 1
 
 
@@ -137,39 +137,58 @@ class OnnxGraph:
         outputs = {value.name: value.type.WhichOneof("value") for value in graph.output}
         inner = [name for node in graph.node for name in node.output if name]
         if output is None:
-            floats = [
-                v.name for v in graph.output if v.type.tensor_type.elem_type in (_FLOAT, _DOUBLE)
-            ]
-            if len(floats) != 1:
-                # The message of a map is more helpful than that of no choice.
-                maps = [name for name, kind in outputs.items() if kind != "tensor_type"]
-                if not floats and maps:
-                    raise BundleRefusedError(self._of_maps(maps[0]))
-                raise BundleRefusedError(
-                    f"{self._where}: has the outputs {_listed(outputs)}; name the one that is the "
-                    "score with --output"
-                )
-            return str(floats[0])
-        if output not in outputs and output not in inner:
+            output = self._only_output(outputs)
+        elif output not in outputs and output not in inner:
             raise BundleRefusedError(
                 f"{self._where}: --output: there is no {output}; it has the outputs "
                 f"{_listed(outputs)}"
             )
-        if outputs.get(output, "tensor_type") != "tensor_type":
-            raise BundleRefusedError(self._of_maps(output))
+        # None: the file does not say what it is, which the first run shows.
+        if outputs.get(output) not in (None, "tensor_type"):
+            raise BundleRefusedError(self._of_no_tensor(output))
         return output
 
-    def _of_maps(self, output: str) -> str:
-        """Say that an output is a sequence of maps, and which tensor they are made from."""
-        source = [
-            node.input[0]
-            for node in self.model.graph.node
-            if node.op_type == "ZipMap" and output in node.output
+    def _only_output(self, outputs: Mapping[str, str | None]) -> str:
+        """Name of the only output, or of the only one of floats.
+
+        Without floats it is that of a map, whose message is more helpful than that of no choice.
+        """
+        floats = [
+            value.name
+            for value in self.model.graph.output
+            if value.type.tensor_type.elem_type in _FLOATS
         ]
-        named = f", or name the tensor that it is made from: --output {source[0]}" if source else ""
+        others = [name for name, kind in outputs.items() if kind not in (None, "tensor_type")]
+        for names in (list(outputs), floats, others[:1] if not floats else []):
+            if len(names) == 1:
+                return names[0]
+        raise BundleRefusedError(
+            f"{self._where}: has the outputs {_listed(outputs)}; name the one that is the score "
+            "with --output"
+        )
+
+    def _of_no_tensor(self, output: str) -> str:
+        """Say what an output is, and for a sequence of maps, which tensor they are made from."""
+        graph = self.model.graph
+        made = [node for node in graph.node if output in node.output]
+        (kind,) = (value.type for value in graph.output if value.name == output)
+        if kind.sequence_type.elem_type.HasField("map_type") or "ZipMap" in [
+            node.op_type for node in made
+        ]:
+            source = [node.input[0] for node in made if node.op_type == "ZipMap"]
+            named = (
+                f", or name the tensor that it is made from: --output {source[0]}" if source else ""
+            )
+            return (
+                f"{self._where}: its output {output} is a sequence of maps (ZipMap), not a tensor; "
+                f"convert the model with zipmap=False (skl2onnx: options={{'zipmap': False}}){named}"
+            )
+        what = kind.WhichOneof("value").removesuffix("_type")
+        by = f", made by {made[0].op_type}" if made else ""
         return (
-            f"{self._where}: its output {output} is a sequence of maps (ZipMap), not a tensor; "
-            f"convert the model with zipmap=False (skl2onnx: options={{'zipmap': False}}){named}"
+            f"{self._where}: its output {output} is a {what}{by}, not a tensor; name the tensor that "
+            "is the score with --output (it may lie within the graph), or export the model with a "
+            "tensor as its output"
         )
 
     def _check_operators(self) -> None:

@@ -151,7 +151,7 @@ def _compared(model: OnnxModel, sample: SampleRows, where: str) -> list[str]:
         row = int(wrong[np.argmax(difference[wrong])])
         raise BundleRefusedError(
             f"{where}: differs from --expected by more than {AGREEMENT:g} on {len(wrong):,} of "
-            f"{len(margins):,} rows, most on row {row}: {scores[row]:.9g}, where "
+            f"{len(margins):,} rows, most on row {row} of those taken: {scores[row]:.9g}, where "
             f"{sample.expected[row]:.9g} is expected. A converter may round thresholds of trees to "
             "float32, so that events at a threshold take the other branch: train on float32 "
             "features, or pack without --expected to accept the difference"

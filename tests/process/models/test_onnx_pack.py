@@ -59,6 +59,30 @@ def of_maps() -> onnx.ModelProto:
     return model
 
 
+def of_sequence() -> onnx.ModelProto:
+    """An ensemble that gives the scores of its members one by one."""
+    model = network(4)
+    model.graph.node.append(node("SequenceConstruct", ["y", "y"], ["members"]))
+    model.graph.output[0].CopyFrom(
+        helper.make_tensor_sequence_value_info("members", TensorProto.FLOAT, None)
+    )
+    return model
+
+
+def of_half_floats() -> onnx.ModelProto:
+    model = network(4)
+    model.graph.node.append(node("Cast", ["y"], ["half"], to=TensorProto.FLOAT16))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("half", TensorProto.FLOAT16, None))
+    return model
+
+
+def of_label_alone() -> onnx.ModelProto:
+    model = network(4)
+    model.graph.node.append(node("Cast", ["y"], ["label"], to=TensorProto.INT64))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("label", TensorProto.INT64, None))
+    return model
+
+
 def external() -> onnx.ModelProto:
     model = network(4)
     tensor = model.graph.initializer[2]
@@ -168,6 +192,11 @@ REFUSED: list[tuple[Callable[[], onnx.ModelProto | bytes], str]] = [
     (lambda: b"\x08\x09\x12\x08skl2onnx\x3a\xff\xff\xff\x07", "is cut off or damaged"),
     (onnx.ModelProto, "has no operators"),
     (of_maps, f"its output maps is a sequence of maps (ZipMap), not a tensor; convert .*{ZIPMAP}"),
+    (
+        of_sequence,
+        "its output members is a sequence, made by SequenceConstruct, not a tensor; name",
+    ),
+    (of_label_alone, "its output label is a tensor(int64), not a tensor of floats, so it is no"),
     (external, "keeps the tensor w1 in another file; write it to one file"),
     (external_attribute, "keeps the tensor secret in another file"),
     (conditional, "has control flow (If), whose time and memory have no bound"),
@@ -313,6 +342,18 @@ def test_an_output_that_is_not_there_is_refused(tmp_path: Path) -> None:
         reduced(network(4), tmp_path, output="score")
 
 
+@pytest.mark.parametrize("label_as_well", [False, True])
+def test_the_only_output_of_half_floats_is_the_score(tmp_path: Path, label_as_well: bool) -> None:
+    model = of_half_floats()
+    if label_as_well:
+        model.graph.node.append(node("Cast", ["y"], ["label"], to=TensorProto.INT64))
+        label = helper.make_tensor_value_info("label", TensorProto.INT64, None)
+        model.graph.output.append(label)
+    assert reduced(model, tmp_path)["output"] == "half"
+    margins, vectors = (np.load(tmp_path / f"golden_{name}.npy") for name in ("margins", "vectors"))
+    np.testing.assert_allclose(margins, margins_of(network(4), vectors), atol=0.01)
+
+
 @pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING])
 def test_a_label_is_no_score(tmp_path: Path, kind: int) -> None:
     model = network(4)
@@ -386,6 +427,13 @@ def test_what_the_score_does_not_need_is_left_out(tmp_path: Path) -> None:
     }
 
 
+def test_the_model_of_a_bundle_is_packed_again(tmp_path: Path) -> None:
+    """Its output has no type."""
+    reduced(network(4), tmp_path)
+    again = onnx.load(tmp_path / "model.onnx")
+    assert reduced(again, tmp_path)["output"] == "y"
+
+
 def test_scores_are_compared_with_those_of_the_library(tmp_path: Path) -> None:
     model, sample = network(4), matrix_of(500, 4)
     np.save(tmp_path / SAMPLE_FILE, sample)
@@ -398,7 +446,7 @@ def test_scores_are_compared_with_those_of_the_library(tmp_path: Path) -> None:
     expected[[7, 9]] += [3e-5, -2e-5]
     np.save(tmp_path / EXPECTED_FILE, expected)
     with pytest.raises(
-        BundleRefusedError, match=r"by more than 1e-05 on 2 of 500 rows, most on row 7"
+        BundleRefusedError, match=r"by more than 1e-05 on 2 of 500 rows, most on row 7 of"
     ):
         reduced(model, tmp_path)
     np.save(tmp_path / SAMPLE_FILE, matrix_of(10, 5))
