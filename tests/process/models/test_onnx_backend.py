@@ -261,7 +261,7 @@ def test_reasons_of_a_wide_model_take_bounded_memory() -> None:
 
     def margins(rows: Matrix) -> Matrix:
         sizes.append(rows.size)
-        return rows @ weights
+        return (rows @ weights).astype(np.float32)
 
     references = matrix_of(REFERENCES, columns, seed=3)
     references, rows = np.nan_to_num(references), np.nan_to_num(matrix_of(2, columns, seed=4))
