@@ -108,7 +108,7 @@ def test_commented_lines_of_an_init_folder_load_when_uncommented(tmp_path: Path)
     write_pipeline(tmp_path, TRANSACTION, force=False)
     path = tmp_path / "worker.yaml"
     before, registry, after = re.split(r"(\n#registry:\n(?: .*\n)+)", path.read_text())
-    path.write_text(re.sub(r"(?m)^( *)#(?=(?!location)[a-z_]+:)", r"\1", before + after))
+    path.write_text(re.sub(r"(?m)^( *)#(?=(?!location:)[a-z_]+:)", r"\1", before + after))
     found = load_settings(tmp_path)
     for group in groups():
         section = getattr(found, group.name) if group.name else found

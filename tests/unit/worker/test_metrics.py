@@ -25,6 +25,7 @@ LABELS = {
     "generation",
     "outcome",
     "stage",
+    "state",
     "partition",
     "dependency",
     "model_version",
