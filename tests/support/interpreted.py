@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from types import ModuleType
 from unittest import mock
@@ -18,7 +19,12 @@ def interpreted(package: str) -> dict[str, ModuleType]:
         The modules of its folder ``kernel``, by name; a test may patch their functions.
     """
     names = [n for n in sys.modules if n == "base.compiled" or ".kernel." in n]
-    with mock.patch.dict(sys.modules), mock.patch("numba.config.DISABLE_JIT", 1):
+    with (
+        mock.patch.dict(sys.modules),
+        # numba reads its variables again when one of them has changed since.
+        mock.patch.dict(os.environ, NUMBA_DISABLE_JIT="1"),
+        mock.patch("numba.config.DISABLE_JIT", 1),
+    ):
         for name in names:
             del sys.modules[name]
         for name in names:
