@@ -435,7 +435,6 @@ def test_a_gpu_that_fails_ends_the_process(
             compute(matrix[:3])
 
 
-@pytest.mark.gpu
 def test_margins_of_a_gpu_are_near_those_of_a_cpu(bundle: Bundle, matrix: Matrix) -> None:
     if onnx_backend.CUDA not in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has no CUDA; install the extra onnx-gpu instead of onnx")
