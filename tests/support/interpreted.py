@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from types import ModuleType
 from unittest import mock
@@ -18,16 +17,16 @@ def interpreted(package: str) -> dict[str, ModuleType]:
     Returns:
         The modules of its folder ``kernel``, by name; a test may patch their functions.
     """
-    names = [n for n in sys.modules if n == "base.compiled" or ".kernel." in n]
-    with (
-        mock.patch.dict(sys.modules),
-        # numba reads its variables again when one of them has changed since.
-        mock.patch.dict(os.environ, NUMBA_DISABLE_JIT="1"),
-        mock.patch("numba.config.DISABLE_JIT", 1),
-    ):
-        for name in names:
+    compiled = {n: m for n, m in sys.modules.items() if n == "base.compiled" or ".kernel." in n}
+    with mock.patch.dict(sys.modules), mock.patch("numba.config.DISABLE_JIT", 1):
+        for name in compiled:
             del sys.modules[name]
-        for name in names:
+        for name in compiled:
             importlib.import_module(name)
-        own = [name for name in names if name.startswith(f"{package}.kernel.")]
-        return {name.rsplit(".", 1)[1]: sys.modules[name] for name in own}
+        own = [name for name in compiled if name.startswith(f"{package}.kernel.")]
+        kernels = {name.rsplit(".", 1)[1]: sys.modules[name] for name in own}
+    # An import also binds the module in its package, where ``from package import module`` finds it.
+    for name, module in compiled.items():
+        parent, _, child = name.rpartition(".")
+        setattr(sys.modules[parent], child, module)
+    return kernels
