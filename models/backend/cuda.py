@@ -66,11 +66,11 @@ def why_unusable() -> str | None:
 
 
 @contextmanager
-def _on_gpu() -> Iterator[None]:
+def on_gpu() -> Iterator[None]:
     """Turn all exceptions of the GPU, its driver and its memory into DeviceLostError."""
     try:
         yield
-    # XGBoost raises several classes. None of these errors is caused by the events.
+    # XGBoost and ONNX Runtime raise several classes. None of these errors is caused by the events.
     except Exception as error:
         raise DeviceLostError(
             f"the GPU failed while it scored ({short_message(error)}); the next process "
@@ -112,7 +112,7 @@ class CudaBackend:
         return class_contributions(contributions, self._fraud_class)
 
     def _predict(self, matrix: Matrix, **wanted: bool) -> Floats32:
-        with _on_gpu():
+        with on_gpu():
             data = xgb.DMatrix(nan_for(self._missing, matrix), nthread=self._threads)
             values: Floats32 = self._booster.predict(data, validate_features=False, **wanted)
         return values

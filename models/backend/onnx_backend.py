@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 
-from base.errors import BundleRefusedError, CudaUnusableError, DeviceLostError
+from base.errors import BundleRefusedError, CudaUnusableError
+from models.backend.cuda import on_gpu
 from models.backend.protocol import Contributions, Margins, Matrix, check_matrix
 from models.backend.sampled_shapley import SampledShapley
 from models.bundle import Bundle
-from models.bundle.model_checks import short_message
 from models.bundle.onnx_graph import import_or_refuse
 from models.bundle.onnx_model import REFERENCES, Blocks, OnnxModel, open_session
 
@@ -81,7 +80,7 @@ class OnnxCudaBackend(OnnxBackend):
         return [Blocks(session, model.output, model.columns, _CUDA_BLOCK)]
 
     def _computed(self, matrix: Matrix) -> Margins:
-        with _on_gpu():
+        with on_gpu():
             return super()._computed(matrix)
 
 
@@ -114,17 +113,3 @@ def _open_on_gpu(model: OnnxModel) -> Any:
             "container a GPU (`nvidia-smi` lists driver and GPUs), or set device: cpu"
         )
     return session
-
-
-@contextmanager
-def _on_gpu() -> Iterator[None]:
-    """Turn all exceptions of the GPU, its driver and its memory into DeviceLostError."""
-    try:
-        yield
-    # ONNX Runtime raises several classes. None of these errors is caused by the events.
-    except Exception as error:
-        raise DeviceLostError(
-            f"the GPU failed while it scored ({short_message(error)}); the next process "
-            "reads all uncommitted events again: check the node's driver and GPU with nvidia-smi, "
-            "and that no other process takes the GPU's memory"
-        ) from error
