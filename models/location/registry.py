@@ -131,11 +131,7 @@ class RegistryLocation:
             return str(made.version)
 
     def promote(self, name: str) -> str | None:
-        if name not in self.names():
-            raise BundleRefusedError(
-                f"{self}: there is no version {name}; there are: "
-                f"{', '.join(self.names()) or 'none'}"
-            )
+        self._require_version(name)
         now = self.champions()
         then = now.promoted(name)
         if then is not now:
@@ -156,6 +152,13 @@ class RegistryLocation:
         self._note(then)
         return str(then.champion), str(now.champion)
 
+    def _require_version(self, name: str) -> None:
+        names = self.names()
+        if name not in names:
+            raise BundleRefusedError(
+                f"{self}: there is no version {name}; there are: {', '.join(names) or 'none'}"
+            )
+
     def _note(self, champions: Champions) -> None:
         with asking(str(self)):
             self._client.set_registered_model_tag(
@@ -172,11 +175,7 @@ class RegistryLocation:
             get_artifact_repository,
         )
 
-        if name not in self.names():
-            raise BundleRefusedError(
-                f"{self}: there is no version {name}; there are: "
-                f"{', '.join(self.names()) or 'none'}"
-            )
+        self._require_version(name)
         with asking(self.where(name)):
             uri = self._client.get_model_version_download_uri(self._name, name)
             require_encrypted(uri, "the artifacts' address")
