@@ -24,6 +24,7 @@ __all__ = [
     "FolderLocation",
     "Location",
     "champion",
+    "former_champion",
     "is_remote",
     "open_location",
 ]
@@ -73,14 +74,11 @@ class Location(Protocol):
             Name of the former champion; None if there was none.
         """
 
-    def before(self) -> str:
-        """Name of the former champion that `rollback` restores; its bundle exists."""
-
     def rollback(self, to: str | None = None) -> tuple[str, str]:
         """Make the former champion the champion again.
 
         Args:
-            to: The expected name, as `before` returned it; None for any.
+            to: The expected name, as by `former_champion`; None for any.
 
         Returns:
             Names of the champion, and of the one that it replaces.
@@ -122,4 +120,15 @@ def champion(location: Location) -> str:
             f"{location}: has no champion; name one with "
             f"`fraud-worker model promote {quote(str(location))} NAME`"
         )
+    return name
+
+
+def former_champion(location: Location) -> str:
+    """Name of the former champion that a rollback restores.
+
+    Raises:
+        BundleRefusedError: if there is none, or its bundle is gone.
+    """
+    name = str(location.champions().rolled_back(str(location)).champion)
+    location.bundle(name)
     return name

@@ -116,11 +116,6 @@ class BucketLocation:
             self._write(then, stored)
         return now.champion
 
-    def before(self) -> str:
-        name = str(self.champions().rolled_back(str(self)).champion)
-        self.bundle(name)
-        return name
-
     def rollback(self, to: str | None = None) -> tuple[str, str]:
         stored = self._read()
         now = self._parsed(stored)

@@ -138,11 +138,6 @@ class FolderLocation:
                 self._write(CHAMPION_FILE, (name,))
             return now.champion
 
-    def before(self) -> str:
-        name = str(self.champions().rolled_back(str(self)).champion)
-        self.bundle(name)
-        return name
-
     def rollback(self, to: str | None = None) -> tuple[str, str]:
         with self._locked():
             now = self.champions()

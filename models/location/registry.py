@@ -140,11 +140,6 @@ class RegistryLocation:
             self._name_champion(then)
         return now.champion
 
-    def before(self) -> str:
-        name = str(self.champions().rolled_back(str(self)).champion)
-        self.bundle(name)
-        return name
-
     def rollback(self, to: str | None = None) -> tuple[str, str]:
         now = self.champions()
         then = now.rolled_back(str(self), to)

@@ -15,7 +15,7 @@ from base.errors import BundleRefusedError
 from base.object_store import Objects, StoredObject
 from models.bundle import FeatureRef, write_bundle
 from models.bundle.sums import SUMS_FILE
-from models.location import Location, champion, open_location
+from models.location import Location, champion, former_champion, open_location
 from models.training.fit import fit
 from tests.support.object_servers import KINDS, Place, open_place
 
@@ -90,7 +90,7 @@ def test_rollback_goes_back_one_champion_after_the_other(location: Location, add
     a, b, c = (add(seed) for seed in range(3))
     for name in (a, b, c, a):
         location.promote(name)
-    assert location.before() == c
+    assert former_champion(location) == c
     with pytest.raises(BundleRefusedError, match=f"the former champion is {c}, not {b}"):
         location.rollback(b)
     assert [location.rollback(c)] + [location.rollback() for _ in range(2)] == [

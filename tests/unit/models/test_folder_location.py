@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from base.errors import BundleRefusedError
-from models.location import FolderLocation, champion, champions, folder
+from models.location import FolderLocation, champion, champions, folder, former_champion
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_rollback_goes_back_one_champion_after_the_other(place: FolderLocation) 
 def test_a_rollback_to_another_than_was_looked_at_is_none(place: FolderLocation) -> None:
     for name in ("a", "b"):
         place.promote(name)
-    looked_at = place.before()
+    looked_at = former_champion(place)
     assert looked_at == "a"
     place.promote("c")
     with pytest.raises(BundleRefusedError, match="meanwhile, and the former champion is b, not a"):
@@ -264,7 +264,7 @@ def test_commands_in_messages_take_any_folder(place: FolderLocation) -> None:
         champion(place)
     assert said in str(caught.value)
     with pytest.raises(BundleRefusedError) as caught:
-        place.before()
+        former_champion(place)
     assert said in str(caught.value)
     for name in ("a", "b", "c"):
         place.promote(name)

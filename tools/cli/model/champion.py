@@ -36,8 +36,10 @@ def rollback(
     location: LocationArgument, pipeline: FitOption = None, as_json: JsonOption = False
 ) -> None:
     """Verify the previous champion, then make it the champion again."""
+    from models.location import former_champion
+
     place = location_at(location)
-    before = place.before()
+    before = former_champion(place)
     requirements(pipeline).verify(place.bundle(before), place.where(before))
     name, replaced = place.rollback(before)
     _say(name, replaced, as_json=as_json)
