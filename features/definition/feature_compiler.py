@@ -16,6 +16,7 @@ from features.definition.event_fields import Bindings, SchemaFields, path_type
 from features.definition.feature import Feature, canonical_number, fingerprint
 from features.definition.python_feature import PythonCompiler
 from features.definition.spec import CategorySpec, FeatureSpec
+from features.definition.window_columns import ColumnCompiler
 from features.definition.window_feature import WindowCompiler
 from features.expression import Expression, ExpressionError, compile_expression
 from features.expression.expression_program import ConstantNode, Input, Listed, Node
@@ -62,12 +63,13 @@ class FeatureCompiler:
         self._lookups = lookups
         self._features: dict[str, Feature] = {}
         self.leaves = {path: self._leaf(path) for path in fields.known}
-        self._windows = WindowCompiler(document, fields, bindings, rules, self.leaves)
+        self._columns = ColumnCompiler(document, fields, bindings, rules, self.leaves)
+        self._windows = WindowCompiler(document, bindings, rules, self._columns)
         self._python = PythonCompiler(document)
 
     @property
     def bounded(self) -> Mapping[str, int | None]:
-        return self._windows.bounded
+        return self._columns.bounded
 
     def compile(self, specs: list[FeatureSpec]) -> tuple[Feature, ...]:
         """Compile the features; ConfigurationError lists every invalid entry with its place."""

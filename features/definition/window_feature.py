@@ -8,7 +8,7 @@ from typing import Any
 
 from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
-from features.definition.event_fields import Bindings, SchemaFields
+from features.definition.event_fields import Bindings
 from features.definition.feature import canonical_number
 from features.definition.spec import FeatureSpec
 from features.definition.window_columns import ColumnCompiler
@@ -24,25 +24,19 @@ _DECAYING = (Aggregate.COUNT, Aggregate.SUM)
 
 
 class WindowCompiler:
-    """Compiler of window features; ``leaves`` has the terms of the schema's fields, by path."""
+    """Compiler of window features; ``columns`` compiles the columns that they store."""
 
     def __init__(
         self,
         document: YamlDocument,
-        fields: SchemaFields,
         bindings: Bindings,
         rules: HistoryRules,
-        leaves: Mapping[str, Term],
+        columns: ColumnCompiler,
     ) -> None:
         self._document = document
         self._bindings = bindings
         self._rules = rules
-        self._columns = ColumnCompiler(document, fields, bindings, rules, leaves)
-
-    @property
-    def bounded(self) -> Mapping[str, int | None]:
-        """Fields whose values windows aggregate, as in `ColumnCompiler`."""
-        return self._columns.bounded
+        self._columns = columns
 
     def compile(
         self, spec: FeatureSpec, location: Location, scope: Mapping[str, Term], made: frozenset[str]
