@@ -35,7 +35,7 @@ from models.bundle.model_checks import (
     check_fraud_class,
     open_model,
 )
-from models.bundle.model_file import ModelDocument, ModelFacts
+from models.bundle.model_file import ModelDocument
 from models.bundle.simplify import simplify
 from models.bundle.sums import SUMS_FILE, check_size, format_sums
 from models.bundle.trees import Trees, check_trees
@@ -102,9 +102,10 @@ def write_bundle(  # noqa: PLR0913  parts of a bundle
     where = str(folder)
     simple = simplify(bytes(booster.save_raw("ubj")), where)
     named = references(features, simple.categories, where)
-    content, facts = _with_names(simple.content, [feature.name for feature in named], where)
+    content, document = _with_names(simple.content, [feature.name for feature in named], where)
+    facts = document.facts
     check_fraud_class(facts, fraud_class, where)
-    trees = ModelDocument(content, where).trees()
+    trees = document.trees()
     check_trees(trees, facts.columns, where)
     proof = _golden(content, trees, golden, (missing, fraud_class), where)
     manifest = make_manifest(
@@ -173,8 +174,8 @@ def write_files(
     _write_folder(folder, files)
 
 
-def _with_names(content: bytes, names: list[str], where: str) -> tuple[bytes, ModelFacts]:
-    """Name the columns of a model, and return the bytes of its file with its facts."""
+def _with_names(content: bytes, names: list[str], where: str) -> tuple[bytes, ModelDocument]:
+    """Name the columns of a model, and return the bytes of its file, and what they say."""
     facts = ModelDocument(content, where).facts
     check_accepted(facts, where)
     if facts.columns != len(names):
@@ -193,7 +194,7 @@ def _with_names(content: bytes, names: list[str], where: str) -> tuple[bytes, Mo
     except ValueError as error:
         raise BundleRefusedError(f"{where}: {error}; rename the feature") from error
     content = bytes(named.save_raw("ubj"))
-    return content, ModelDocument(content, where).facts
+    return content, ModelDocument(content, where)
 
 
 def _golden(
