@@ -106,7 +106,7 @@ def compare(case: Case, folder: Path, further: Path | None) -> dict[str, Any]:
     return {
         "suite": "libraries",
         "date": today(),
-        "command": "make libraries RECORD=1",
+        "command": "make libraries FURTHER=1" if further else "make libraries",
         "machine": {**hardware(), "versions": versions},
         "since": _SINCE,
         "until": f"{case.last}",
