@@ -13,7 +13,11 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol
 
-from base.errors import ConfigurationError
+from base.errors import (
+    ConfigurationError,
+    DependencyUnavailableError,
+    StoreRefusedError,
+)
 from base.object_store import BUCKETS, Objects, is_url
 from base.output_file import move_into_place, require_file_or_nothing
 
@@ -183,8 +187,19 @@ def make_folder_for(path: FilePath) -> Path:
 
 
 def put_into_place(complete: Path, path: FilePath) -> None:
-    """Move or upload a complete file to ``path``, replacing an existing one."""
-    if isinstance(path, ObjectPath):
-        path.write(complete)
-    else:
+    """Move or upload a complete file to ``path``, replacing an existing one.
+
+    Raises:
+        StoreRefusedError: The provider refuses the upload; the message names a copy that is kept.
+        DependencyUnavailableError: The provider does not answer; likewise.
+    """
+    if not isinstance(path, ObjectPath):
         move_into_place(complete, Path(str(path)))
+        return
+    try:
+        path.write(complete)
+    except (StoreRefusedError, DependencyUnavailableError) as error:
+        # It may have taken hours to make.
+        kept = Path(tempfile.mkdtemp(prefix="fraud-worker.")) / path.name
+        complete.replace(kept)
+        raise type(error)(f"{error}. The file is complete: upload it from {kept}") from error

@@ -17,7 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
-from base.errors import ConfigurationError, DependencyUnavailableError, ObjectChangedError
+from base.errors import (
+    ConfigurationError,
+    DependencyUnavailableError,
+    ObjectChangedError,
+    StoreRefusedError,
+)
 from base.file_path import ObjectPath, file_path, put_into_place
 from base.object_store import Objects
 from features.values.column_values import text
@@ -130,6 +135,20 @@ def test_an_upload_that_is_interrupted_leaves_nothing(
     with pytest.raises(OSError, match="disk is gone"):
         put_into_place(source, ObjectPath(f"{url}/large.parquet"))
     assert keys(url) == set()
+
+
+def test_a_file_that_cannot_be_uploaded_is_kept(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "complete"
+    source.write_bytes(b"hours of work")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    absent = url.replace("s3://models", "s3://no-such-bucket")
+    with pytest.raises(StoreRefusedError, match="there is no bucket") as caught:
+        put_into_place(source, ObjectPath(f"{absent}/table.parquet"))
+    kept = Path(str(caught.value).rpartition(" ")[2])
+    assert kept.name == "table.parquet"
+    assert kept.read_bytes() == b"hours of work"
 
 
 def _fails_after_two_parts(self: Objects, key: str, path: Path) -> None:
