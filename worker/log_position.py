@@ -78,14 +78,20 @@ class LogPosition:
         self._outages.rewind_failures.record_success()
         self._monitor.rewound()
         self._aligner.forget()
-        epoch = self._poller.epoch
+        epoch, restored = self._poller.epoch, False
 
         def restore() -> None:
+            nonlocal restored
             # Partitions that have moved meanwhile are restored after the rewind that follows.
-            if self._poller.epoch == epoch:
-                self.state = self._restorer.restore() or self.state
+            state = self._restorer.restore() if self._poller.epoch == epoch else None
+            if state is not None:
+                self.state, restored = state, True
 
         self._outages.store.retry_until_up(restore, self._backoff.pause_and_wait)
+        if not restored:
+            # The state is that of another position. A worker that is told to drain while the store
+            # is away must not score with it.
+            self._poller.rewind_needed = True
 
 
 def report_lost_histories(error: HistoriesLostError) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from base.errors import ConfigurationError, DependencyUnavailableError
+from base.errors import ConfigurationError, DependencyUnavailableError, HistoriesLostError
 from features.history.marks import Mark
 from features.history.watermarks import UNKNOWN, LogState
 from tests.oracles.windows import Place
@@ -21,12 +21,14 @@ from tests.properties.test_restoring import log_of
 from tests.support.fakes import Clock
 from worker.fill.fill import Fill, FilledHistories
 from worker.fill.ranges import RangeReader
+from worker.histories.alignment import Wait
 from worker.histories.filling import HistoryTarget
 from worker.histories.marks import Marks
 from worker.histories.neighbours import PATIENCE_S, Neighbours
 
 OWN, OTHER = 0, 1
 OWN_LOG = LogState(offsets={OWN: 0})
+NO_WAITS: Mapping[int, Wait] = {}
 STEP = 5
 """Records of a step."""
 
@@ -110,10 +112,10 @@ class Worker:
         self.neighbours = Neighbours(cast("Any", self.source))
         self.target = bench.make_target()
 
-    def look(self, own: LogState = OWN_LOG) -> list[int]:
+    def look(self, own: LogState = OWN_LOG, waits: Mapping[int, Wait] = NO_WAITS) -> list[int]:
         """Partitions to apply, by marks that are read now."""
         self.target.read_marks()
-        return self.neighbours.unattended(self.target, own, {})
+        return self.neighbours.unattended(self.target, own, waits)
 
     def turn(self) -> list[int]:
         """Look, and apply."""
@@ -218,6 +220,18 @@ def test_a_partition_without_a_mark_is_left_to_the_next_restoring() -> None:
     worker.look()
     bench.clock.sleep(PATIENCE_S)
     assert worker.look() == []
+
+
+def test_a_worker_whose_events_wait_for_a_partition_without_a_mark_has_lost_it() -> None:
+    bench = Bench(12)
+    bench.system.store.drop(bench.target.marks.keys)  # type: ignore[attr-defined]
+    worker = bench.worker()
+    waits = {OWN: Wait(0, 0, "shop", OTHER)}
+    # Its worker may be about to fill it again.
+    assert worker.look(waits=waits) == []
+    bench.clock.sleep(PATIENCE_S)
+    with pytest.raises(HistoriesLostError, match=rf"marks of partitions \[{OTHER}\]"):
+        worker.look(waits=waits)
 
 
 @pytest.mark.parametrize("error", [ConfigurationError("later"), DependencyUnavailableError("away")])

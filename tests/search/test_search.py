@@ -54,6 +54,13 @@ def test_schedules_give_the_output_of_a_serial_run(seed: int) -> None:
     assert failure is None, f"`make search SEED={failure[0]} ONE=1` shows how: {failure[1]}"
 
 
+# A drain with the state of another position; a failover between read and write; a failover without a
+# worker that fills again.
+@pytest.mark.parametrize("number", [702469, 703674, 902436])
+def test_schedules_that_have_failed_give_the_output_of_a_serial_run(number: int) -> None:
+    run_schedule(number)
+
+
 @pytest.mark.parametrize("number", [*range(8), 196])  # the last one shows the name of histories
 def test_a_schedule_is_a_function_of_its_seed(number: int) -> None:
     assert journal(number) == journal(number)

@@ -145,6 +145,8 @@ class Histories(Protocol):
 
         Raises:
             DependencyUnavailableError: The store does not answer.
+            HistoriesLostError: The store has lost a partition that events wait for, and no worker
+                fills it again.
         """
         ...
 

@@ -206,15 +206,18 @@ class Marks:
             after: State of the log behind it.
             ends: Offset behind it in each of its partitions.
         """
-        scored, reached = before.watermarks(self._support), after.watermarks(self._support)
+        scored, behind = before.watermarks(self._support), after.watermarks(self._support)
         writes = []
         for histories, marks in zip(self.histories, self.read, strict=True):
             for partition, end in ends.items():
                 mark = Mark.read(marks[partition])._replace(scored=scored.get(partition, UNKNOWN))
                 # Behind the micro-batch there may be records that are applied and not yet scored.
                 if mark.end <= end:
-                    mark = mark._replace(end=end, watermark=reached.get(partition, UNKNOWN))
-                writes.append(self.write(histories, partition, before.offsets[partition] + 1, mark))
+                    mark = mark._replace(end=end, watermark=behind.get(partition, UNKNOWN))
+                # Members that were there when the histories were read are not appended again: the
+                # store must not have lost them, and their mark, since.
+                reached = max(before.offsets[partition] + 1, int(marks[partition]["reached"]))
+                writes.append(self.write(histories, partition, reached, mark))
         return writes
 
     def scored(self) -> dict[int, int]:

@@ -136,12 +136,22 @@ class Neighbours:
         Returns:
             Those that events wait for; without such events, one that is begun and one of the rest,
             in turns.
+
+        Raises:
+            HistoriesLostError: The store has lost a partition that events wait for, and no worker
+                that reads it fills it again.
         """
         self._observe(target, own)
         known = {p: at for p, at in self._known.items() if at.end >= 0}
         if waits:
-            behind = {wait.behind for wait in waits.values()}
-            return [p for p in known if p in behind and self._is_due(p)]
+            behind = [p for p in self._known if p in {wait.behind for wait in waits.values()}]
+            due = [p for p in behind if self._is_due(p)]
+            if lost := [p for p in due if p not in known]:
+                raise HistoriesLostError(
+                    f"the online store has lost the marks of partitions {lost}, which no other "
+                    "worker with these windows reads"
+                )
+            return due
         # Another worker takes turns as well.
         patience_s = max(PATIENCE_S, _TURN_S * len(self._known))
         due = [p for p in known if self._is_due(p, patience_s)]

@@ -285,6 +285,18 @@ def test_a_write_notices_that_members_are_lost_and_no_reader_waits_for_it() -> N
     histories.await_written()
 
 
+def test_a_write_notices_the_loss_of_members_that_it_does_not_append_again() -> None:
+    """A failover between read and write: the mark falls back, not below the micro-batch."""
+    store = MemoryStore()
+    histories = begun(store, log_at({0: 5}))
+    histories.write(announced(histories, WRITES, 5, 9))  # applied, and not committed
+    restore(histories, log_at({0: 5}))
+    writes = announced(histories, WRITES, 5, 7)
+    lose(store, Mark(0, 5))
+    with pytest.raises(HistoriesLostError):
+        histories.write(writes)
+
+
 def test_members_ahead_of_the_checkpoint_are_no_loss() -> None:
     store = MemoryStore()
     histories = begun(store, log_at({0: 5}))

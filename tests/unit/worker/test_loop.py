@@ -563,6 +563,23 @@ def test_a_stop_while_a_dependency_is_away_ends_the_wait_and_commits_nothing_mor
     assert bench.consumer.closed
 
 
+def test_a_stop_during_a_rewind_scores_nothing_with_the_state_of_another_position() -> None:
+    bench = LoopHarness({0: 6})
+    # The look after partitions of others finds that the micro-batch in flight has failed.
+    bench.histories.others = {1}
+    bench.process.then.append(lambda: bench.clock.sleep(60))
+    bench.checkpoint.outcomes.append(raising(BatchAbortedError("once")))
+
+    def away() -> None:
+        bench.loop.stop()
+        raise AWAY
+
+    bench.histories.restorings.extend([lambda: None, away])
+    bench.run()
+    assert bench.process.seen == first_batches(1)
+    assert bench.consumer.checkpoints == {}
+
+
 def test_the_loop_ticks_while_a_dependency_is_away() -> None:
     bench = LoopHarness({0: 2})
     live: list[list[str]] = []
