@@ -25,7 +25,9 @@ class KeyPartSpec(Strict):
 
 def _key_part(value: object) -> object:
     if not isinstance(value, str | dict):
-        raise ValueError(f"{value!r} is not a field: write field or {{field: …, nullable: true}}")
+        raise ValueError(  # noqa: TRY004  (pydantic wants ValueError)
+            f"{value!r} is not a field: write field or {{field: …, nullable: true}}"
+        )
     return {"field": value} if isinstance(value, str) else value
 
 
@@ -33,7 +35,9 @@ def _key_parts(value: object) -> object:
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list):
-        raise ValueError(f"{value!r} is not a field or a list of fields")
+        raise ValueError(  # noqa: TRY004  (pydantic wants ValueError)
+            f"{value!r} is not a field or a list of fields"
+        )
     if len(value) < 2:
         raise ValueError("a list needs two fields or more; write a single field without a list")
     return value

@@ -155,7 +155,8 @@ def _entity(
     if composite and (name in fields.known or name in file.events.aliases.values()):
         # In files, the entity's name is that of the column with its keys.
         raise document.refuse_key(
-            location, f"{name} is a field of the events, and this key has several: rename the entity"
+            location,
+            f"{name} is a field of the events, and this key has several: rename the entity",
         )
     return EntityBinding(
         tuple(

@@ -55,7 +55,9 @@ class LabelFields:
             "fraud": (Kind.BOOL, 0, False),
         }
         composite = {e: key for e, key in bindings.entities.items() if key.is_composite}
-        single = {e: key.parts[0].field for e, key in bindings.entities.items() if e not in composite}
+        single = {
+            e: key.parts[0].field for e, key in bindings.entities.items() if e not in composite
+        }
         parts = [part.field for key in composite.values() for part in key.parts]
         self.optional: PathTypes = {
             "event_time": (Kind.TIME, 0, True),

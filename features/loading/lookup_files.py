@@ -229,9 +229,7 @@ class LookupFile:
                 bad = ~entity.are_keys(keys)
                 fields = ", ".join(entity.paths)
                 self._refuse_row(bad, first, f"{names[0]} is not a key made of {fields}")
-        self._refuse_row(
-            long, first, f"{' and '.join(names)} is longer than {MAX_KEY_BYTES} bytes"
-        )
+        self._refuse_row(long, first, f"{' and '.join(names)} is longer than {MAX_KEY_BYTES} bytes")
         return keys
 
     def _texts(

@@ -1,6 +1,6 @@
-"""Texts of entity keys that have several parts.
+r"""Texts of entity keys that have several parts.
 
-The parts are joined by ``|``. In a part ``\\`` stands before each ``\\`` and ``|``, and ``\\N`` is a
+The parts are joined by ``|``. In a part ``\`` stands before each ``\`` and ``|``, and ``\N`` is a
 part without text, so that no two keys have one text: `decode` gives the parts back.
 """
 
@@ -52,9 +52,7 @@ def decode(key: bytes) -> list[bytes | None]:
     """The parts of a key that `encode` made; None for a part without text."""
     if b"\\" not in key:
         return [*key.split(b"|")]
-    return [
-        None if part == _ABSENT else _ESCAPED.sub(rb"\1", part) for part in _PART.findall(key)
-    ]
+    return [None if part == _ABSENT else _ESCAPED.sub(rb"\1", part) for part in _PART.findall(key)]
 
 
 def are_keys(texts: pa.StringArray, nullable: Sequence[bool]) -> Mask:

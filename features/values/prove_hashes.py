@@ -8,8 +8,8 @@ import pyarrow as pa
 from base.arrays import text_parts
 from base.compiled import prove
 from features.values.grouping import grouped
-from features.values.key_texts import encode
 from features.values.kernel.siphash import siphash
+from features.values.key_texts import encode
 
 _EXPECTED = "7d80676cc4a676a2aaff83ac4767d7b880eeabc7c7d13cbbd904883481da4db5"
 
@@ -30,5 +30,6 @@ def golden_results() -> bytes:
     siphash(*text_parts(texts), np.frombuffer(bytes(range(16)), "<i8"), hashes)
     keys, codes = grouped(pa.array(["a", "ab", "", "ab", "", "b", "ä", "a"], pa.string()))
     parts = pa.array(["", "|", "\\N", "ä\\|", "x" * 1023, "N"], pa.string())
-    made = [*text_parts(encode([parts, parts[::-1], parts])[0])]
-    return b"".join([hashes.tobytes(), codes.tobytes(), *keys.to_list(), *map(bytes, made)])
+    ends, data = text_parts(encode([parts, parts[::-1], parts])[0])
+    made = [hashes.tobytes(), codes.tobytes(), *keys.to_list(), ends.tobytes(), data.tobytes()]
+    return b"".join(made)

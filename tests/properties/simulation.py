@@ -155,7 +155,9 @@ class Simulation:
             if self.comparison.joins(entity, e) and e.place not in self.stored.held[of]:
                 members.setdefault(of, []).append(e)
         writes = self.system.enrich(batch, _of(commit.log, {partition})).writes
-        of_shared = [pair for pair in writes.appends if self.system.of_key(pair[0])[1][0] in ALL_SHARED]
+        of_shared = [
+            pair for pair in writes.appends if self.system.of_key(pair[0])[1][0] in ALL_SHARED
+        ]
         attempt = Attempt(commit.reached, Writes(of_shared), members)
         self.stored.compare_appends(attempt.writes, members)
         self._write(attempt, ALL, 0)

@@ -30,9 +30,7 @@ def add_part_sizes(ends: Ints32, data: Bytes, sizes: Longs) -> None:
 
 
 @compiled
-def append_parts(
-    ends: Ints32, data: Bytes, key_ends: Ints32, places: Ints32, keys: Bytes
-) -> None:
+def append_parts(ends: Ints32, data: Bytes, key_ends: Ints32, places: Ints32, keys: Bytes) -> None:
     """Write one part of each key behind those that are written, with a separator between.
 
     Args:

@@ -18,9 +18,9 @@ from base.errors import ConfigurationError, ErrorCode
 from features.compute.bind import bind
 from features.compute.enrich import enrich
 from features.definition import FeatureSet
+from features.history.namespace import Namespace
 from features.inspect.explanation import Explainer
 from features.inspect.stored_history import key_text, read_history, windows_of
-from features.history.namespace import Namespace
 from features.loading import LabelFile, LabelRows
 from features.loading.lookup_files import load_lookup
 from features.loading.past_lookups import keep_rows, read_past_lookup
@@ -106,7 +106,21 @@ def test_no_two_keys_have_one_text_and_the_text_gives_the_parts_back(
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a", "a|", "|a", "a|b|c", r"a\|b", "a\\", r"a|\x", r"a|b\N", "a|\\", "a||b", "\n|", "a|b|\n"],
+    [
+        "",
+        "a",
+        "a|",
+        "|a",
+        "a|b|c",
+        r"a\|b",
+        "a\\",
+        r"a|\x",
+        r"a|b\N",
+        "a|\\",
+        "a||b",
+        "\n|",
+        "a|b|\n",
+    ],
 )
 def test_a_text_that_is_not_of_two_parts_is_no_key(text: str) -> None:
     assert not are_keys(texts(text), [True, True]).any()
@@ -147,7 +161,11 @@ def test_events_have_the_texts_of_their_keys(made: FeatureSet) -> None:
     )
     assert errors == {}
     assert found.entity_keys["card_shop"].to_pylist() == ["c|7", r"\||-9223372036854775808", "é|0"]
-    assert found.entity_keys["shop_code"].to_pylist() == [r"7|\N", r"-9223372036854775808|\N", "0|5411"]
+    assert found.entity_keys["shop_code"].to_pylist() == [
+        r"7|\N",
+        r"-9223372036854775808|\N",
+        "0|5411",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -300,7 +318,10 @@ def test_a_lookup_file_has_the_parts_or_the_whole_key(
     keys: dict[str, Any], made: FeatureSet, tmp_path: Path
 ) -> None:
     store = MemoryStore()
-    assert load_lookup(made, "usual", lookup_file(tmp_path, mean=[1.5, 2.5], **keys), store) == (2, 2)
+    assert load_lookup(made, "usual", lookup_file(tmp_path, mean=[1.5, 2.5], **keys), store) == (
+        2,
+        2,
+    )
     found = events(
         made,
         3,
@@ -327,7 +348,10 @@ def test_a_part_that_may_be_null_may_be_null_in_a_lookup_file(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"card": ["c"]}, "has no column for the key of entity card_shop: name exactly one shop or"),
+        (
+            {"card": ["c"]},
+            "has no column for the key of entity card_shop: name exactly one shop or",
+        ),
         ({"card_shop": ["c|7"], "card": ["c"]}, "has both card_shop and card of entity card_shop"),
         ({"card_shop": ["c|"]}, "row 1: card_shop is not a key made of card, shop"),
         ({"card": [None], "shop": [7]}, "row 1: card is null"),
