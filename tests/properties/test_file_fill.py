@@ -209,7 +209,7 @@ def test_members_of_a_file_are_compacted_by_the_watermark_of_their_events_partit
         replace(first, partition=1, offset=n, id=f"later-{n}", time=T0 + 3600 * SECOND)
         for n in range(2)
     ]
-    (own,) = (e for e in system.feature_set.histories.entities if e.own)
+    own = next(e for e in system.feature_set.histories.entities if e.entity == OWN)
     key = system.namespace.history_prefix(OWN, own.layout.digest) + first.keys[OWN].encode()
     state = LogState()
     assert len(read_members(system.read(key), own.layout.dtype, "a history")) == len(rows)

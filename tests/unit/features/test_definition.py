@@ -132,8 +132,8 @@ def test_a_field_of_another_type_is_not_taken_for_a_misspelt_one(
         ("card: card,", "ID: [country, shop],", "10:12", "ID is a field of the events, and"),
         ("card: card,", "c: [card, crad],", "10:22", "unknown field 'crad'; did you mean 'card'"),
         ("card: card,", "c: [card, amount],", "10:22", "an id or key is text or a whole number"),
-        ("card: card,", "c: [card, {field: shop, nul: true}],", "10:35", "unknown key 'nul'"),
-        ("card: card,", "c: [card, {field: shop, nullable: 1}],", "10:45", "valid boolean"),
+        ("card: card,", "c: [card, {field: shop, nul: true}],", "10:36", "unknown key 'nul'"),
+        ("card: card,", "c: [card, {field: shop, nullable: 1}],", "10:46", "valid boolean"),
         (
             "card: card,",
             "c: [card, shop, id, channel, country, merchant.code, cents, seconds, x],",
