@@ -315,7 +315,9 @@ def check_guesses(feature_set: FeatureSet) -> None:
     bindings = feature_set.bindings
     assert bindings.event_id.kind in (Kind.STRING, Kind.LONG)
     assert bindings.event_time.kind in (Kind.TIME, Kind.LONG)
-    assert bindings.event_id.path not in {path for key in bindings.entities.values() for path in key.paths}
+    assert bindings.event_id.path not in {
+        path for key in bindings.entities.values() for path in key.paths
+    }
     label = bindings.label.field if bindings.label else None
     assert all(label not in feature.paths for feature in feature_set.features)
 
