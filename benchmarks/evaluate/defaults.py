@@ -75,15 +75,15 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     case = next(case for case in CASES if case.example == given.case)
     with tempfile.TemporaryDirectory(prefix="fraud-worker-eval.") as scratch:
-        table = given.table or built(case, given.set, Path(scratch) / "table.parquet")
+        table = given.table or built(case, Path(scratch) / "table.parquet", given.set)
         bundle = given.bundle or Path(scratch) / "bundle"
         trained = {} if given.bundle else train(case, table, bundle)
         print(json.dumps({**trained, "test": measure(case, TrainingTable(table), bundle)}))
     return 0
 
 
-def built(case: Case, features: str, out: Path) -> Path:
-    """Build the table of a case, with the feature set of a file, at ``out``."""
+def built(case: Case, out: Path, features: str = "features.yaml") -> Path:
+    """Build the table of a case at ``out``, with the feature set of a file of the example."""
     feature_set = load_feature_set(_EXAMPLES / case.example / features)
     build(feature_set, EventTableReader(feature_set, [_DATA / case.file]), out)
     return out

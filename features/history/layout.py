@@ -100,7 +100,7 @@ class Layout:
 
     @cached_property
     def digest(self) -> str:
-        """The digest of the fields; changes with the values that members store, and with ``key``."""
+        """The digest of the fields; changes with what members store, and with ``key``."""
         fields = self.dtype.descr
         # Without a composite key, digests are those of existing histories.
         defined = fields if self.key is None else [fields, self.key]

@@ -121,7 +121,7 @@ class LabelFields:
         return labels, errors.by_row
 
     def _keys(self, columns: Mapping[str, Column], errors: RowErrors) -> dict[str, pa.StringArray]:
-        """StringArray[N] by entity, "" where missing; an entity whose columns are not there is left out."""
+        """StringArray[N] by entity, "" where missing; an entity without its columns is left out."""
         keys = {
             name.removeprefix(_KEY): text(column, name)
             for name, column in columns.items()
@@ -185,7 +185,7 @@ class LabelFile:
 def _joined(
     entity: str, binding: EntityBinding, columns: Mapping[str, Column], errors: RowErrors
 ) -> pa.StringArray | None:
-    """Keys made of the columns of their parts, "" where one is missing; None without all columns."""
+    """Keys made of their parts, "" where a part is missing; None without all their columns."""
     names = [f"{_PART}{path}" for path in binding.paths]
     if not columns.keys() >= set(names):
         return None

@@ -217,6 +217,8 @@ def test_all_events_of_a_key_with_the_partition_key_in_it_are_in_one_partition(
         "RISK": Across.ALIGNED,
     }
     assert made.features[0].paths == {"card", "shop"}
+    turned = feature_set(tmp_path, TEXT.replace("[card, shop]", "[shop, card]"))
+    assert turned.histories.windows[0].across is Across.OWN
     with pytest.raises(ConfigurationError, match="card_shop has the partition key in it, so all"):
         feature_set(tmp_path, TEXT.replace("over: 30d}", "over: 30d, across: best_effort}", 1))
 
