@@ -67,21 +67,24 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the evaluation, and return the exit status."""
     parser = argparse.ArgumentParser("python -m benchmarks.evaluate.defaults", description=__doc__)
     parser.add_argument("case", choices=[case.example for case in CASES])
+    parser.add_argument(
+        "--set", default="features.yaml", help="file with the features in the folder of the example"
+    )
     parser.add_argument("--table", type=Path, help="use this table instead of building one")
     parser.add_argument("--bundle", type=Path, help="use this bundle instead of training one")
     given = parser.parse_args(arguments)
     case = next(case for case in CASES if case.example == given.case)
     with tempfile.TemporaryDirectory(prefix="fraud-worker-eval.") as scratch:
-        table = given.table or built(case, Path(scratch) / "table.parquet")
+        table = given.table or built(case, Path(scratch) / "table.parquet", given.set)
         bundle = given.bundle or Path(scratch) / "bundle"
         trained = {} if given.bundle else train(case, table, bundle)
         print(json.dumps({**trained, "test": measure(case, TrainingTable(table), bundle)}))
     return 0
 
 
-def built(case: Case, out: Path) -> Path:
-    """Build the table of a case at ``out``."""
-    feature_set = load_feature_set(_EXAMPLES / case.example / "features.yaml")
+def built(case: Case, out: Path, features: str = "features.yaml") -> Path:
+    """Build the table of a case at ``out``, with the feature set of a file of the example."""
+    feature_set = load_feature_set(_EXAMPLES / case.example / features)
     build(feature_set, EventTableReader(feature_set, [_DATA / case.file]), out)
     return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,18 @@ import pyarrow as pa
 
 from base.arrays import Longs, RowErrors, byte_lengths
 from base.errors import ErrorCode, RecordError
-from features.definition.event_fields import AmountBinding, Bindings, FieldBinding
+from features.definition.bindings import (
+    AmountBinding,
+    Bindings,
+    EntityBinding,
+    FieldBinding,
+    KeyPart,
+)
 from features.definition.feature_set import FeatureSet
 from features.values import column_values as columns
+from features.values.key_texts import MAX_KEY_BYTES, encode
 from schemas.batch import Decoded, EventBatch, Records
 
-MAX_KEY_BYTES = 1024
-"""Maximum length of an event id or entity key, in UTF-8 bytes."""
 EARLIEST = 946_684_800_000_000
 """2000-01-01 UTC in microseconds."""
 LATEST = 4_102_444_800_000_000
@@ -49,11 +55,11 @@ def bind(
     event_time = _time(bindings, decoded, errors)
     amount = _amount(bindings.amount, decoded, errors) if bindings.amount else None
     keys = {
-        entity: _key(field, f"key of {entity}", ErrorCode.ENTITY_KEY_MISSING, decoded, errors)
-        for entity, field in bindings.entities.items()
+        name: _entity_key(name, entity, decoded, errors)
+        for name, entity in bindings.entities.items()
     }
     partition_key = bindings.partition_key
-    if partition_key and partition_key not in bindings.entities.values():
+    if partition_key and not _is_required(partition_key, bindings.entities.values()):
         _key(partition_key, "partition key", ErrorCode.PARTITION_KEY_MISSING, decoded, errors)
     for path, digits in bounds.fields.items():
         is_amount = bindings.amount is not None and path == bindings.amount.source.path
@@ -68,21 +74,52 @@ def bind(
 def _key(
     field: FieldBinding, what: str, missing: ErrorCode, decoded: Decoded, errors: RowErrors
 ) -> pa.StringArray:
-    column = decoded.columns[field.path]
-    keys = columns.text(column, field.path)
+    keys = _required(field, what, missing, decoded, errors)
     lengths = byte_lengths(keys)
-    if not len(lengths):
-        return keys
-    if lengths.min() == 0 or not column.valid.all():
+    if len(lengths) and lengths.max() > MAX_KEY_BYTES:
+        errors.add(lengths > MAX_KEY_BYTES, *_too_long(what, (field.path,)))
+    return keys
+
+
+def _entity_key(
+    name: str, entity: EntityBinding, decoded: Decoded, errors: RowErrors
+) -> pa.StringArray:
+    what, missing = f"key of {name}", ErrorCode.ENTITY_KEY_MISSING
+    if not entity.is_composite:
+        return _key(entity.parts[0].field, what, missing, decoded, errors)
+    keys, too_long = encode(
+        [
+            columns.text(decoded.columns[field.path], field.path)
+            if nullable
+            else _required(field, what, missing, decoded, errors)
+            for field, nullable in entity.parts
+        ]
+    )
+    errors.add(too_long, *_too_long(what, entity.paths))
+    return keys
+
+
+def _required(
+    field: FieldBinding, what: str, missing: ErrorCode, decoded: Decoded, errors: RowErrors
+) -> pa.StringArray:
+    """Text of a key or of a part of one; an error for each row without it."""
+    column = decoded.columns[field.path]
+    texts = columns.text(column, field.path)
+    lengths = byte_lengths(texts)
+    if len(lengths) and (lengths.min() == 0 or not column.valid.all()):
         absent = (lengths == 0) | ~column.valid
         errors.add(absent, missing, f"the {what} ({field.path}) is null or empty")
-    if lengths.max() > MAX_KEY_BYTES:
-        errors.add(
-            lengths > MAX_KEY_BYTES,
-            ErrorCode.KEY_TOO_LONG,
-            f"the {what} ({field.path}) is longer than {MAX_KEY_BYTES} bytes",
-        )
-    return keys
+    return texts
+
+
+def _too_long(what: str, paths: Sequence[str]) -> tuple[ErrorCode, str]:
+    message = f"the {what} ({', '.join(paths)}) is longer than {MAX_KEY_BYTES} bytes"
+    return ErrorCode.KEY_TOO_LONG, message
+
+
+def _is_required(field: FieldBinding, entities: Iterable[EntityBinding]) -> bool:
+    """True if the keys of an entity are checked for this field already."""
+    return any(KeyPart(field) in entity.parts for entity in entities)
 
 
 def _time(bindings: Bindings, decoded: Decoded, errors: RowErrors) -> Longs:

@@ -1,16 +1,25 @@
-"""Fields of the reader schema, and the event fields that features.yaml binds to them."""
+"""Fields of the reader schema, and the resolution of what features.yaml binds to them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from base.errors import ConfigurationError, SchemaRefusedError
 from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
+from features.definition.bindings import (
+    AmountBinding,
+    Bindings,
+    EntityBinding,
+    FieldBinding,
+    KeyPart,
+    LabelBinding,
+    TimeBinding,
+)
+from features.definition.entity_spec import KeyPartSpec
 from features.definition.event_spec import AmountSpec, EventsSpec, TimeSpec
 from features.definition.spec import FeaturesFile
 from schemas.avro.paths import PathType, describe, targets, without_null
@@ -82,116 +91,6 @@ def _usable(record: Type, prefix: str) -> Iterator[str]:
             yield path
 
 
-@dataclass(frozen=True, slots=True)
-class FieldBinding:
-    """A field, by its dotted path, and the kind and scale of its column."""
-
-    path: str
-    kind: Kind
-    scale: int = 0
-
-    def canonical(self) -> dict[str, Any]:
-        """Definition for fingerprints: the parts of the binding that change values."""
-        return {"path": self.path, "kind": self.kind.value, "scale": self.scale}
-
-
-@dataclass(frozen=True, slots=True)
-class TimeBinding:
-    """The event time.
-
-    Attributes:
-        path: Dotted path of the field.
-        kind: Kind of its column.
-        unit: s, ms, us or ns for a plain number; None for a logical type.
-    """
-
-    path: str
-    kind: Kind
-    unit: str | None
-
-    @property
-    def units(self) -> dict[str, str]:
-        """The unit by path, where the field is a plain number."""
-        return {} if self.unit is None else {self.path: self.unit}
-
-    def canonical(self) -> dict[str, Any]:
-        return {"path": self.path, "kind": self.kind.value, "unit": self.unit}
-
-
-@dataclass(frozen=True, slots=True)
-class AmountBinding:
-    """The amount.
-
-    Attributes:
-        source: Field that holds the amount.
-        scale: Decimal digits of the minor unit.
-        minimum: Smallest valid amount in minor units, or None.
-    """
-
-    source: FieldBinding
-    scale: int
-    minimum: int | None
-
-    def canonical(self) -> dict[str, Any]:
-        return {**self.source.canonical(), "minor_scale": self.scale}
-
-
-@dataclass(frozen=True, slots=True)
-class LabelBinding:
-    """The label, a field of files only.
-
-    Attributes:
-        field: Name of the field.
-        delay: Microseconds from the event until its label is known.
-    """
-
-    field: str
-    delay: int
-
-
-@dataclass(frozen=True, slots=True)
-class Bindings:
-    """Bindings of all event fields in features.yaml.
-
-    Attributes:
-        event_id: Event id.
-        event_time: Event time.
-        amount: Amount, or None.
-        partition_key: Partition key, or None.
-        entities: Key field of each entity.
-        label: Label, or None.
-    """
-
-    event_id: FieldBinding
-    event_time: TimeBinding
-    amount: AmountBinding | None
-    partition_key: FieldBinding | None
-    entities: Mapping[str, FieldBinding]
-    label: LabelBinding | None
-
-    def paths(self) -> frozenset[str]:
-        """The paths that ``bind`` reads."""
-        fields = [self.event_id, *self.entities.values()]
-        if self.partition_key:
-            fields.append(self.partition_key)
-        if self.amount:
-            fields.append(self.amount.source)
-        return frozenset({self.event_time.path, *(field.path for field in fields)})
-
-
-@dataclass(frozen=True, slots=True)
-class ValueBounds:
-    """Bound on the absolute value of fields that windows keep as whole numbers.
-
-    Attributes:
-        fields: Number of decimal digits that are kept of a DOUBLE, by path; None for other kinds.
-        largest: Largest absolute value.
-    """
-
-    fields: Mapping[str, int | None]
-    largest: int
-
-
 def path_type(
     document: YamlDocument,
     location: Location,
@@ -228,8 +127,7 @@ def resolve_bindings(document: YamlDocument, file: FeaturesFile, fields: SchemaF
     events = file.events
     _check_aliases(document, events, fields)
     entities = {
-        name: _key(document, ("entities", name), path, fields)
-        for name, path in file.entities.items()
+        name: _entity(document, name, parts, file, fields) for name, parts in file.entities.items()
     }
     partition_key = None
     if events.partition_key is not None:
@@ -242,6 +140,32 @@ def resolve_bindings(document: YamlDocument, file: FeaturesFile, fields: SchemaF
         partition_key=partition_key,
         entities=entities,
         label=LabelBinding(events.label.field, events.label.delay) if events.label else None,
+    )
+
+
+def _entity(
+    document: YamlDocument,
+    name: str,
+    parts: Sequence[KeyPartSpec],
+    file: FeaturesFile,
+    fields: SchemaFields,
+) -> EntityBinding:
+    location: Location = ("entities", name)
+    composite = len(parts) > 1
+    if composite and (name in fields.known or name in file.events.aliases.values()):
+        # In files, the entity's name is that of the column with its keys.
+        raise document.refuse_key(
+            location,
+            f"{name} is a field of the events, and this key has several: rename the entity",
+        )
+    return EntityBinding(
+        tuple(
+            KeyPart(
+                _key(document, (*location, place) if composite else location, part.field, fields),
+                part.nullable,
+            )
+            for place, part in enumerate(parts)
+        )
     )
 
 

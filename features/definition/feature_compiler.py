@@ -12,7 +12,8 @@ import numpy as np
 from base.errors import ConfigurationError
 from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
-from features.definition.event_fields import Bindings, SchemaFields, path_type
+from features.definition.bindings import Bindings
+from features.definition.event_fields import SchemaFields, path_type
 from features.definition.feature import Feature, canonical_number, fingerprint
 from features.definition.python_feature import PythonCompiler
 from features.definition.spec import CategorySpec, FeatureSpec
@@ -180,7 +181,7 @@ class FeatureCompiler:
         return _Compiled(
             definition,
             Input(f"lookup {name}", lambda frame: frame.lookups[name]),
-            frozenset({self._bindings.entities[lookup.entity].path}),
+            frozenset(self._bindings.entities[lookup.entity].paths),
             of_event=False,
             irreproducible=True,
             lookups=frozenset({lookup.name}),
@@ -191,7 +192,7 @@ class FeatureCompiler:
         window, definition = self._windows.compile(
             spec, location, alone, frozenset(self._features.keys() - alone.keys())
         )
-        paths = {self._bindings.entities[window.entity].path}
+        paths = {*self._bindings.entities[window.entity].paths}
         for used in window.uses:
             paths |= self._features[used].paths if used in self._features else {used}
         return _Compiled(

@@ -10,13 +10,8 @@ from typing import Any
 from base.errors import ConfigurationError
 from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
-from features.definition.event_fields import (
-    Bindings,
-    FieldBinding,
-    SchemaFields,
-    ValueBounds,
-    resolve_bindings,
-)
+from features.definition.bindings import Bindings, EntityBinding, ValueBounds
+from features.definition.event_fields import SchemaFields, resolve_bindings
 from features.definition.feature import Feature, programs, set_fingerprint
 from features.definition.feature_compiler import FeatureCompiler
 from features.definition.spec import FeaturesFile, LookupSpec
@@ -107,7 +102,9 @@ def load_feature_set(path: Path) -> FeatureSet:
     )
     compiler = FeatureCompiler(document, fields, bindings, lookups, rules)
     features = compiler.compile(file.features)
-    plan = WindowPlan([feature.window for feature in features if feature.window], rules)
+    windows = [feature.window for feature in features if feature.window]
+    composite = {e: key.canonical() for e, key in bindings.entities.items() if key.is_composite}
+    plan = WindowPlan(windows, rules, composite)
     if rules.arrival and plan.aligned_delay is None:
         raise document.refuse(
             ("history", "arrival"),
@@ -168,20 +165,33 @@ def _lookups(document: YamlDocument, file: FeaturesFile, bindings: Bindings) -> 
             names=tuple(spec.values),
             defaults=tuple(value.default for value in spec.values.values()),
             max_age=spec.max_age,
-            feast=_feast_view(spec, bindings.entities[spec.by]),
+            feast=_feast_view(document, name, spec, bindings.entities[spec.by]),
         )
         for name, spec in file.lookups.items()
     }
 
 
-def _feast_view(spec: LookupSpec, key: FieldBinding) -> FeastView | None:
+def _feast_view(
+    document: YamlDocument, name: str, spec: LookupSpec, key: EntityBinding
+) -> FeastView | None:
     if spec.feast is None:
         return None
-    feast = spec.feast
-    own = "int64" if key.kind is Kind.LONG else "string"
+    feast, parts = spec.feast, len(key.parts)
+    own = ["int64" if part.field.kind is Kind.LONG else "string" for part in key.parts]
+    for given, what in ((feast.join_key, "join_key"), (feast.key_type or own, "key_type")):
+        if len(given) != parts:
+            raise document.refuse(
+                ("lookups", name, "feast", what),
+                f"{what} has {len(given)} entries, and the key of {spec.by} has {parts} "
+                f"({', '.join(key.paths)}): give as many, in this order",
+            )
+    if len(set(feast.join_key)) < parts:
+        raise document.refuse(
+            ("lookups", name, "feast", "join_key"), "a join key appears twice: keep one"
+        )
     return FeastView(
         project=feast.project,
         feature_view=feast.feature_view,
-        join_key=feast.join_key,
-        key_type=KeyType[(feast.key_type or own).upper()],
+        join_keys=tuple(feast.join_key),
+        key_types=tuple(KeyType[kind.upper()] for kind in feast.key_type or own),
     )

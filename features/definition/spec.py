@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic import model_validator as validator
 
+from features.definition.entity_spec import EntityKey
 from features.definition.event_spec import EventsSpec, Strict
 from features.definition.scalars import Aggregate, Default, Delay, Duration, FieldPath, Word
 
@@ -65,14 +66,36 @@ def _lookup_value(value: object) -> object:
     return {} if value is None else value
 
 
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+_KeyTypeName = Literal["string", "int32", "int64"]
+_JoinKey = Annotated[str, StringConstraints(min_length=1)]
+
+
 class FeastSpec(Strict):
     """Feature view in Feast's online store that a lookup reads."""
 
     project: str = Field(min_length=1, description="Feast project.")
     feature_view: str = Field(min_length=1, description="Feature view; its features are values.")
-    join_key: str = Field(min_length=1, description="Join key of the view's entity.")
-    key_type: Literal["string", "int32", "int64"] | None = Field(
-        default=None, description="Type of the join key; default: the type of the entity's field."
+    join_key: Annotated[
+        list[_JoinKey],
+        BeforeValidator(_listed, json_schema_input_type=_JoinKey | list[_JoinKey]),
+    ] = Field(
+        description="Join key of the view's entity; for a key of several fields a list in their "
+        "order."
+    )
+    key_type: (
+        Annotated[
+            list[_KeyTypeName],
+            BeforeValidator(_listed, json_schema_input_type=_KeyTypeName | list[_KeyTypeName]),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Type of the join key, or list of types; default: the types of the entity's "
+        "fields.",
     )
 
 
@@ -283,10 +306,11 @@ class FeaturesFile(Strict):
         description="Name of the feature set, part of the keys in the online store."
     )
     events: EventsSpec
-    entities: Annotated[dict[Word, FieldPath], BeforeValidator(_entities)] = Field(
+    entities: Annotated[dict[Word, EntityKey], BeforeValidator(_entities)] = Field(
         default={},
-        description="Entities and their key fields; lookups and histories are stored per key.",
-        examples=[{"customer": "customer_id"}],
+        description="Entities, each with the field or the list of fields of its key; lookups and "
+        "histories are stored per key.",
+        examples=[{"customer": "customer_id", "at_terminal": ["customer_id", "terminal_id"]}],
     )
     lookups: dict[Word, LookupSpec] = Field(
         default={}, description="Lookups by name: values from the online store."

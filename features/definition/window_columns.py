@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
-from features.definition.event_fields import Bindings, SchemaFields
+from features.definition.bindings import Bindings
+from features.definition.event_fields import SchemaFields
 from features.definition.spec import FeatureSpec
 from features.expression import ExpressionError, ExpressionProgram, Sort, Term, compile_expression
 from features.expression.expression_program import Input

@@ -8,7 +8,7 @@ from typing import Any
 
 from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
-from features.definition.event_fields import Bindings
+from features.definition.bindings import Bindings
 from features.definition.feature import canonical_number
 from features.definition.spec import FeatureSpec
 from features.definition.window_columns import ColumnCompiler
@@ -152,14 +152,14 @@ class WindowCompiler:
 
     def _across(self, spec: FeatureSpec, location: Location) -> Across:
         key = self._bindings.partition_key
-        own = key is not None and self._bindings.entities[str(spec.by)].path == key.path
+        own = key is not None and key.path in self._bindings.entities[str(spec.by)].paths
         if spec.across is None:
             return Across.OWN if own else Across.ALIGNED
         where = (*location, "across")
         if own:
             raise self._document.refuse(
                 where,
-                f"{spec.by} is the entity of the partition key, all its events are in one "
+                f"the key of {spec.by} has the partition key in it, so all its events are in one "
                 "partition: remove across",
             )
         if spec.across == "aligned" and not spec.delay:

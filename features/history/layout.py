@@ -66,15 +66,21 @@ class StoredColumn:
 
 @dataclass(frozen=True)
 class Layout:
-    """Fields of a history's members, in order: position, event time, event id, columns."""
+    """Fields of a history's members, in order: position, event time, event id, columns.
+
+    Attributes:
+        columns: The columns.
+        key: Definition of a composite key of the histories, as JSON; None for a key of one field.
+    """
 
     columns: tuple[StoredColumn, ...]
+    key: Any = None
 
     @classmethod
-    def of(cls, columns: Sequence[StoredColumn]) -> Layout:
+    def of(cls, columns: Sequence[StoredColumn], key: Any = None) -> Layout:
         """Layout with each column once, in an order independent of the order of the features."""
         once = {column.key: column for column in columns}
-        return cls(tuple(once[key] for key in sorted(once)))
+        return cls(tuple(once[name] for name in sorted(once)), key)
 
     @cached_property
     def dtype(self) -> np.dtype[np.void]:
@@ -94,8 +100,11 @@ class Layout:
 
     @cached_property
     def digest(self) -> str:
-        """The digest of the fields; changes with the values that members store."""
-        return hashlib.sha256(json.dumps(self.dtype.descr).encode()).hexdigest()[:16]
+        """The digest of the fields; changes with what members store, and with ``key``."""
+        fields = self.dtype.descr
+        # Without a composite key, digests are those of existing histories.
+        defined = fields if self.key is None else [fields, self.key]
+        return hashlib.sha256(json.dumps(defined).encode()).hexdigest()[:16]
 
 
 def cut(members: Members, counts: Longs) -> list[bytes]:

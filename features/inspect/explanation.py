@@ -181,7 +181,7 @@ class Explainer:
         window = self._windows.get(name)
         fields = [path for path in self._names[name] if path in batch.columns]
         if window is not None:
-            fields.insert(0, self._feature_set.bindings.entities[window.entity].path)
+            fields[:0] = self._feature_set.bindings.entities[window.entity].paths
         return ExplainedValue(
             name,
             described.kind,

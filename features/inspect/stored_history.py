@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from base.errors import ConfigurationError
 from base.suggest import unknown
@@ -15,6 +16,7 @@ from features.history.labels import LABEL
 from features.history.layout import MISSING, Members, StoredColumn, StoredKind, read_members
 from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore
+from features.values.key_texts import encode
 from features.windows.entity_windows import EntityWindows
 
 
@@ -82,6 +84,30 @@ def windows_of(feature_set: FeatureSet, entity: str) -> EntityWindows:
         if windows.entity == entity:
             return windows
     raise ConfigurationError(f"entity {entity} has no windows, and so no histories")
+
+
+def key_text(feature_set: FeatureSet, entity: str, given: Sequence[str]) -> str:
+    """The text of a key that is given as this text, or by its parts; an empty part has no text.
+
+    Raises:
+        ConfigurationError: The text or the parts are not those of a key of the entity.
+    """
+    key = feature_set.bindings.entities[entity]
+    fields = ", ".join(key.paths)
+    if len(given) not in {1, len(key.parts)}:
+        raise ConfigurationError(
+            f"the key of {entity} is made of {fields}: give {len(key.parts)} values for it, not "
+            f"{len(given)}"
+        )
+    text = given[0]
+    if len(given) > 1:
+        text = encode([pa.array([part], pa.string()) for part in given])[0][0].as_py()
+    if key.is_composite and not key.are_keys(pa.array([text], pa.string())).all():
+        raise ConfigurationError(
+            f"{text!r} is not a key of {entity}: give the values of {fields}, or one text in which "
+            "they are joined by | (see Entities in docs/reference/features.md)"
+        )
+    return text
 
 
 def column_names(feature_set: FeatureSet) -> dict[str, str]:

@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from base.arrays import Longs, RowErrors, byte_lengths
 from base.errors import ConfigurationError, ErrorCode, RecordError
 from base.file_path import FilePath
-from features.compute.bind import MAX_KEY_BYTES
 from features.definition import FeatureSet
+from features.definition.bindings import EntityBinding
 from features.loading.label_rows import FILE_PARTITION, UNKNOWN, LabelRows
 from features.values.column_values import text
+from features.values.key_texts import MAX_KEY_BYTES, encode
 from schemas.batch import Column, Decoded, Kind, Refusal, refusals
 from schemas.files.read import Aliases, FileChunk, PathTypes, count_rows, read_chunks
 
 _KEY = "entity_keys."
+_PART = "key_parts."
 _SOURCE = "source"
 
 
@@ -28,8 +31,9 @@ class LabelFields:
     """Reader of labels from decoded columns.
 
     A field has its name in ``label.avsc``, the name that events have for it, or that name's alias.
-    An entity's key may also have the entity's name. So a file of events with a label column is a
-    file of labels, and so is a table of ``features build``.
+    An entity's key may also have the entity's name; a composite key is one text under this name,
+    or has a field for each of its parts. So a file of events with a label column is a file of
+    labels, and so is a table of ``features build``.
     """
 
     def __init__(self, feature_set: FeatureSet, *, source: bool = False) -> None:
@@ -50,11 +54,17 @@ class LabelFields:
             "event_id": (bindings.event_id.kind, 0, False),
             "fraud": (Kind.BOOL, 0, False),
         }
-        keys = {f"{_KEY}{entity}": field for entity, field in bindings.entities.items()}
+        composite = {e: key for e, key in bindings.entities.items() if key.is_composite}
+        single = {
+            e: key.parts[0].field for e, key in bindings.entities.items() if e not in composite
+        }
+        parts = [part.field for key in composite.values() for part in key.parts]
         self.optional: PathTypes = {
             "event_time": (Kind.TIME, 0, True),
             "label_time": (Kind.TIME, 0, True),
-            **{key: (field.kind, 0, True) for key, field in keys.items()},
+            **{f"{_KEY}{entity}": (field.kind, 0, True) for entity, field in single.items()},
+            **{f"{_KEY}{entity}": (Kind.STRING, 0, True) for entity in composite},
+            **{f"{_PART}{field.path}": (field.kind, 0, True) for field in parts},
         }
         if source:
             self.optional = {**self.optional, _SOURCE: (Kind.STRING, 0, True)}
@@ -63,8 +73,11 @@ class LabelFields:
             "event_time": names(bindings.event_time.path),
             # `label`: in a table of `features build`.
             "fraud": (*(names(bindings.label.field) if bindings.label else ()), "label"),
-            **{k: (k.removeprefix(_KEY), *names(field.path)) for k, field in keys.items()},
+            **{f"{_KEY}{entity}": (entity, *names(field.path)) for entity, field in single.items()},
+            **{f"{_KEY}{entity}": (entity,) for entity in composite},
+            **{f"{_PART}{field.path}": names(field.path) for field in parts},
         }
+        self._composite = composite
 
     def read(
         self, decoded: Decoded, rows: int, partitions: npt.NDArray[np.int32], offsets: Longs
@@ -81,7 +94,7 @@ class LabelFields:
             ErrorCode.EVENT_ID_MISSING,
             "the event id is null or empty",
         )
-        keys = _keys(columns)
+        keys = self._keys(columns, errors)
         for name, values in {
             "event id": ids,
             **{f"key of {e}": k for e, k in keys.items()},
@@ -106,6 +119,26 @@ class LabelFields:
         if errors.by_row:
             labels = labels.take(errors.valid_rows(rows))
         return labels, errors.by_row
+
+    def _keys(self, columns: Mapping[str, Column], errors: RowErrors) -> dict[str, pa.StringArray]:
+        """StringArray[N] by entity, "" where missing; an entity without its columns is left out."""
+        keys = {
+            name.removeprefix(_KEY): text(column, name)
+            for name, column in columns.items()
+            if name.startswith(_KEY)
+        }
+        for entity, binding in self._composite.items():
+            given = keys.get(entity)
+            if given is not None:
+                errors.add(
+                    (byte_lengths(given) > 0) & ~binding.are_keys(given),
+                    ErrorCode.BODY_INVALID,
+                    f"the key of {entity} is not a text made of {', '.join(binding.paths)}",
+                )
+            made = _joined(entity, binding, columns, errors)
+            if made is not None:
+                keys[entity] = made if given is None else _first_of(given, made)
+        return keys
 
 
 class LabelFile:
@@ -149,12 +182,26 @@ class LabelFile:
             )
 
 
-def _keys(columns: Mapping[str, Column]) -> dict[str, pa.StringArray]:
-    return {
-        name.removeprefix(_KEY): text(column, name)
-        for name, column in columns.items()
-        if name.startswith(_KEY)
-    }
+def _joined(
+    entity: str, binding: EntityBinding, columns: Mapping[str, Column], errors: RowErrors
+) -> pa.StringArray | None:
+    """Keys made of their parts, "" where a part is missing; None without all their columns."""
+    names = [f"{_PART}{path}" for path in binding.paths]
+    if not columns.keys() >= set(names):
+        return None
+    parts = [text(columns[name], name) for name in names]
+    keys, too_long = encode(parts)
+    errors.add(
+        too_long,
+        ErrorCode.KEY_TOO_LONG,
+        f"the key of {entity} is longer than {MAX_KEY_BYTES} bytes",
+    )
+    return pc.if_else(pa.array(binding.are_keys(keys)), keys, "")
+
+
+def _first_of(texts: pa.StringArray, others: pa.StringArray) -> pa.StringArray:
+    """The texts, or where one is empty the other one."""
+    return pc.if_else(pc.equal(texts, ""), others, texts)
 
 
 def _times(column: Column | None, rows: int) -> Longs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
@@ -16,10 +16,10 @@ from base.arrays import byte_lengths
 from base.errors import ConfigurationError
 from base.file_path import FilePath, parquet_source
 from base.suggest import unknown
-from features.compute.bind import MAX_KEY_BYTES
 from features.definition.feature_set import FeatureSet
 from features.lookups.lookup import NEVER, Lookup
 from features.store.protocol import OnlineStore
+from features.values.key_texts import MAX_KEY_BYTES, encode
 from schemas.batch import Kind
 from schemas.files.arrow_values import plain
 from schemas.files.values import to_column
@@ -51,10 +51,11 @@ def load_lookup(
 ) -> Loaded:
     """Write every row of the Parquet file at ``path`` as a value of ``lookup``.
 
-    Columns: the entity key (by its field, that field's alias, or the entity's name), each value of
-    the lookup as a number (null is missing), and ``updated_at``, a timestamp in UTC, which may be
-    absent if the lookup has no max_age. Other columns are ignored. Of several rows with one key the
-    last counts. The whole file is checked before the first write.
+    Columns: the entity key (by its field, that field's alias, or the entity's name; a composite key
+    by its fields, or as one text by the entity's name), each value of the lookup as a number (null
+    is missing), and ``updated_at``, a timestamp in UTC, which may be absent if the lookup has no
+    max_age. Other columns are ignored. Of several rows with one key the last counts. The whole file
+    is checked before the first write.
 
     Args:
         feature_set: The feature set.
@@ -163,7 +164,8 @@ class LookupFile:
         self._path = path
         self._file = file
         self.schema: pa.Schema = file.schema_arrow
-        self._key = self._key_column(feature_set, self.schema)
+        self._entity = feature_set.bindings.entities[lookup.entity]
+        self._keys_in = self._key_columns(feature_set.aliases)
         for name in lookup.names:
             self._require(self.schema, name, "a number", _is_number)
         self._updated_at = "updated_at" in self.schema.names
@@ -186,7 +188,7 @@ class LookupFile:
         """Validate all rows; return the number of distinct keys."""
         for _ in self.rows():
             pass
-        batches = self._file.iter_batches(columns=[self._key])
+        batches = self._file.iter_batches(columns=self._keys_in)
         keys = pa.chunked_array([self._keys(batch, 1) for batch in batches], pa.string())
         return int(pc.count_distinct(keys).as_py())
 
@@ -196,7 +198,8 @@ class LookupFile:
         Raises:
             ConfigurationError: A row is invalid.
         """
-        columns = [self._key, *self._lookup.names, *(["updated_at"] if self._updated_at else [])]
+        columns = [*self._keys_in, *self._lookup.names]
+        columns += ["updated_at"] if self._updated_at else []
         first = 1
         for batch in self._file.iter_batches(ROWS_AT_A_TIME, columns=columns):
             yield LookupRows(self._keys(batch, first), self._stored(batch, first))
@@ -213,22 +216,36 @@ class LookupFile:
         return table
 
     def _keys(self, batch: pa.RecordBatch, first: int) -> pa.StringArray:
-        column, bad = to_column(
-            plain(batch.column(self._key)), Kind.STRING, 0, f"{self._path}: column {self._key}"
-        )
-        self._refuse_row(
-            bad,
-            first,
-            f"{self._key} is not a whole number, or one that a float does not hold exactly",
-        )
-        self._refuse_row(~column.valid, first, f"{self._key} is null")
-        keys = cast("pa.StringArray", column.values)
-        lengths = byte_lengths(keys)
-        self._refuse_row(lengths == 0, first, f"{self._key} is empty")
-        self._refuse_row(
-            lengths > MAX_KEY_BYTES, first, f"{self._key} is longer than {MAX_KEY_BYTES} bytes"
-        )
+        names, entity = self._keys_in, self._entity
+        if len(names) > 1:
+            parts = zip(names, entity.parts, strict=True)
+            keys, long = encode(
+                [self._texts(batch, name, first, nullable=part.nullable) for name, part in parts]
+            )
+        else:
+            keys = self._texts(batch, names[0], first)
+            long = byte_lengths(keys) > MAX_KEY_BYTES
+            if entity.is_composite:
+                bad = ~entity.are_keys(keys)
+                fields = ", ".join(entity.paths)
+                self._refuse_row(bad, first, f"{names[0]} is not a key made of {fields}")
+        self._refuse_row(long, first, f"{' and '.join(names)} is longer than {MAX_KEY_BYTES} bytes")
         return keys
+
+    def _texts(
+        self, batch: pa.RecordBatch, name: str, first: int, *, nullable: bool = False
+    ) -> pa.StringArray:
+        column, bad = to_column(
+            plain(batch.column(name)), Kind.STRING, 0, f"{self._path}: column {name}"
+        )
+        self._refuse_row(
+            bad, first, f"{name} is not a whole number, or one that a float does not hold exactly"
+        )
+        texts = cast("pa.StringArray", column.values)
+        if not nullable:
+            self._refuse_row(~column.valid, first, f"{name} is null")
+            self._refuse_row(byte_lengths(texts) == 0, first, f"{name} is empty")
+        return texts
 
     def _times(self, batch: pa.RecordBatch, first: int) -> npt.NDArray[np.int64] | int:
         if not self._updated_at:
@@ -252,17 +269,28 @@ class LookupFile:
                 "or leave out these rows; nothing was written"
             )
 
-    def _key_column(self, feature_set: FeatureSet, schema: pa.Schema) -> str:
-        entity = self._lookup.entity
-        field = feature_set.bindings.entities[entity].path
-        names = list(dict.fromkeys((field, feature_set.aliases.get(field, field), entity)))
-        present = [name for name in names if name in schema.names]
+    def _key_columns(self, aliases: Mapping[str, str]) -> list[str]:
+        """Names of the columns with the parts of the key, or of the one with the whole key."""
+        name, paths, present = self._lookup.entity, self._entity.paths, self.schema.names
+        if self._entity.is_composite and name in present:
+            columns = [self._one_of([name, *paths, *filter(None, map(aliases.get, paths))])]
+        elif self._entity.is_composite:
+            columns = [self._one_of([path, aliases.get(path, path)]) for path in paths]
+        else:
+            columns = [self._one_of([paths[0], aliases.get(paths[0], paths[0]), name])]
+        for column in columns:
+            self._require(self.schema, column, "text or a whole number", _is_key)
+        return columns
+
+    def _one_of(self, names: Sequence[str]) -> str:
+        names = list(dict.fromkeys(names))
+        present = [name for name in names if name in self.schema.names]
         if len(present) != 1:
             state = f"has both {' and '.join(present)}" if present else "has no column for the key"
             raise ConfigurationError(
-                f"{self._path} {state} of entity {entity}: name exactly one {' or '.join(names)}"
+                f"{self._path} {state} of entity {self._lookup.entity}: name exactly one "
+                f"{' or '.join(names)}"
             )
-        self._require(schema, present[0], "text or a whole number", _is_key)
         return present[0]
 
     def _require(

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from base.arrays import Longs
 from base.errors import ConfigurationError
-from features.definition.event_fields import Bindings
+from features.definition.bindings import Bindings
 from schemas.batch import Column, EventBatch, Kind, Refusal
 from schemas.files.values import to_column
 
@@ -46,10 +46,11 @@ class EventTable:
 
 def identity_paths(bindings: Bindings) -> tuple[str, ...]:
     """Paths of id, time, entity keys and partition key, each once."""
-    fields = [binding.path for binding in bindings.entities.values()]
+    paths = [bindings.event_id.path, bindings.event_time.path]
+    paths += [path for entity in bindings.entities.values() for path in entity.paths]
     if bindings.partition_key is not None:
-        fields.append(bindings.partition_key.path)
-    return tuple(dict.fromkeys([bindings.event_id.path, bindings.event_time.path, *fields]))
+        paths.append(bindings.partition_key.path)
+    return tuple(dict.fromkeys(paths))
 
 
 def as_array(column: Column) -> pa.Array:

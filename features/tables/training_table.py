@@ -222,16 +222,19 @@ class Table:
     def _columns(self, identity: list[str]) -> dict[str, Any]:
         """Meaning of each column that is not a feature.
 
+        A composite entity has the list of the columns with the parts of its key, in their order.
+
         Args:
             identity: Names of the identity columns, in the order of `identity_paths`.
         """
         bindings = self._feature_set.bindings
         named = dict(zip(identity_paths(bindings), identity, strict=True))
         key = bindings.partition_key
+        keys = {e: [named[path] for path in key.paths] for e, key in bindings.entities.items()}
         return {
             "id": named[bindings.event_id.path],
             "time": named[bindings.event_time.path],
-            "entities": {name: named[field.path] for name, field in bindings.entities.items()},
+            "entities": {e: names if len(names) > 1 else names[0] for e, names in keys.items()},
             "partition_key": None if key is None else named[key.path],
             "amount": "amount_minor",
             "label": "label",

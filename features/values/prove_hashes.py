@@ -9,8 +9,9 @@ from base.arrays import text_parts
 from base.compiled import prove
 from features.values.grouping import grouped
 from features.values.kernel.siphash import siphash
+from features.values.key_texts import encode
 
-_EXPECTED = "8d2c984bf2c2982f19b0d344b8d5b054f9d71ac0d62182cdb627b076ffaccb7b"
+_EXPECTED = "7d80676cc4a676a2aaff83ac4767d7b880eeabc7c7d13cbbd904883481da4db5"
 
 
 def prove_hashes() -> None:
@@ -23,9 +24,12 @@ def prove_hashes() -> None:
 
 
 def golden_results() -> bytes:
-    """Hashes of 65 texts of 0 to 64 bytes, and the groups of shorter ones."""
+    """Hashes of 65 texts of 0 to 64 bytes, groups of shorter ones, and keys made of such parts."""
     texts = pa.array([bytes(range(size)).decode() for size in range(65)], pa.string())
     hashes = np.empty(len(texts), np.int64)
     siphash(*text_parts(texts), np.frombuffer(bytes(range(16)), "<i8"), hashes)
     keys, codes = grouped(pa.array(["a", "ab", "", "ab", "", "b", "ä", "a"], pa.string()))
-    return b"".join([hashes.tobytes(), codes.tobytes(), *keys.to_list()])
+    parts = pa.array(["", "|", "\\N", "ä\\|", "x" * 1023, "N"], pa.string())
+    ends, data = text_parts(encode([parts, parts[::-1], parts])[0])
+    made = [hashes.tobytes(), codes.tobytes(), *keys.to_list(), ends.tobytes(), data.tobytes()]
+    return b"".join(made)

@@ -42,12 +42,15 @@ class EntityWindows:
         compiled: The windows in the form that the compiled loop reads.
     """
 
-    def __init__(self, entity: str, windows: Sequence[Window], rules: HistoryRules) -> None:
+    def __init__(
+        self, entity: str, windows: Sequence[Window], rules: HistoryRules, key: Any = None
+    ) -> None:
+        """Take ``key`` as the definition of a composite key, as in `Layout`."""
         self.entity = entity
         self.windows = tuple(windows)
         self.rules = rules
         kept = (column for w in windows for column in (w.value, w.where, w.same))
-        self.layout = Layout.of([column for column in kept if column is not None])
+        self.layout = Layout.of([column for column in kept if column is not None], key)
         self.reach = max(window.reach for window in windows)
         self.own = all(window.across is Across.OWN for window in windows)
         self.delay = max(window.delay for window in windows)

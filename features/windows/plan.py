@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from operator import call
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,11 +65,19 @@ class WindowPlan:
         aligned_delay: Shortest delay of an aligned window, in microseconds; None without one.
     """
 
-    def __init__(self, windows: Sequence[Window], rules: HistoryRules) -> None:
+    def __init__(
+        self,
+        windows: Sequence[Window],
+        rules: HistoryRules,
+        keys: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Take ``keys`` as the definitions of composite keys by entity, as in `Layout`."""
         self.windows = tuple(windows)
         self.rules = rules
         self.entities = tuple(
-            EntityWindows(entity, [w for w in windows if w.entity == entity], rules)
+            EntityWindows(
+                entity, [w for w in windows if w.entity == entity], rules, keys.get(entity)
+            )
             for entity in dict.fromkeys(window.entity for window in windows)
         )
         self._whole = self.entities

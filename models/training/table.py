@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -184,11 +185,12 @@ def _features(description: Mapping[str, Any]) -> tuple[FeatureRef, ...]:
 
 
 def _card(path: FilePath, columns: Mapping[str, Any], given: str | None) -> str:
-    """Column that identifies the card; without entities it is the event's id."""
-    entities: list[str] = [*columns["entities"].values()]
+    """Column that identifies the card; without an entity of one column it is the event's id."""
+    entities: list[str | list[str]] = [*columns["entities"].values()]
     if given is None:
-        return str([*entities, columns["id"]][0])
-    keys = [columns["id"], *entities, columns["partition_key"]]
+        return next((name for name in entities if isinstance(name, str)), str(columns["id"]))
+    parts = chain.from_iterable([key] if isinstance(key, str) else key for key in entities)
+    keys = [columns["id"], *parts, columns["partition_key"]]
     names = [*dict.fromkeys(name for name in keys if name is not None)]
     if given not in names:
         raise ConfigurationError(

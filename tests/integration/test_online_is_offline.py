@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from datetime import timedelta
@@ -29,7 +30,8 @@ from tests.support.transactions import labels_of
 from tests.support.worker_process import read_until, worker
 from worker.schema_sources import framed, score_schema
 
-HANDBOOK = Path(__file__).parents[2] / "examples" / "handbook"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+HANDBOOK = EXAMPLES / "handbook"
 # All windows are full after 37 days. The whole stream: DAYS=183 CUSTOMERS=5000.
 DAYS = int(os.environ.get("DAYS", "45"))
 CUSTOMERS = int(os.environ.get("CUSTOMERS", "2000"))
@@ -62,26 +64,103 @@ def test_online_is_offline(
     }
     pipeline = tmp_path / "pipeline"
     _write_bundle(tmp_path / "model", feature_set, built, table["label"].to_numpy())
-    _write_pipeline(pipeline, tmp_path / "model", kafka.bootstrap, redis_url, topics)
+    _write_pipeline(pipeline, HANDBOOK, tmp_path / "model", kafka.bootstrap, redis_url, topics)
     pq.write_table(labels_of(events), tmp_path / "labels.parquet")
     _run("features", "load-labels", tmp_path / "labels.parquet", "--pipeline", pipeline)
     _play(kafka.bootstrap, topics["input_topic"], feature_set, tmp_path / "events.parquet")
 
     with worker(pipeline):
-        scores = read_until(kafka.bootstrap, [topics["output_topic"]], events.num_rows, 900)
+        scores = _scores(kafka.bootstrap, topics["output_topic"], events.num_rows)
 
     online = np.full_like(built, np.inf)
-    schema = fastavro.parse_schema(score_schema())
-    for message in scores:
-        score: Any = fastavro.schemaless_reader(
-            io.BytesIO((message.value() or b"")[5:]), schema, None
-        )
+    for score in scores:
         online[score["source"]["offset"]] = [score["vector"][name] for name in feature_set.names]
-    different = np.flatnonzero((online.view(np.int32) != built.view(np.int32)).any(axis=1))
-    assert len(different) == 0, f"{len(different)} rows, the first: {different[:5]}"
+    _assert_same(online, built)
     # Full windows and known frauds are among them, or this would prove little.
     assert built[:, feature_set.names.index("CUSTOMER_ID_NB_TX_30DAY_WINDOW")].max() > 60
     assert (built[:, feature_set.names.index("TERMINAL_ID_RISK_30DAY_WINDOW")] > 0).sum() > 1000
+
+
+@pytest.mark.timeout(600)
+def test_online_is_offline_by_keys_of_several_fields(
+    data_dir: Path, tmp_path: Path, kafka: SharedKafka, redis_url: str, make_topic: MakeTopic
+) -> None:
+    """Ten weeks of some of Sparkov's cards, keyed by card, in four partitions; all labels first."""
+    example = tmp_path / "sparkov"
+    shutil.copytree(EXAMPLES / "sparkov", example)
+    wide = (example / "features-wide.yaml").read_text()
+    places = "entities:\n  place: [merchant, {field: merch_lat_e4, nullable: true}]\n"
+    (example / "features.yaml").write_text(wide.replace("entities:\n", places) + _BY_PLACE)
+    feature_set = load_feature_set(example / "features.yaml")
+    path = tmp_path / "events.parquet"
+    events = _some_cards(data_dir / "sparkov_transactions.parquet", path)
+    by_card = ("--partition-by", "card", "--partitions", 4)
+    options = ("--set", example / "features.yaml", *by_card)
+    _run("features", "build", *options, "--events", path, "--out", tmp_path / "table.parquet")
+    table = pq.read_table(tmp_path / "table.parquet")
+    built = np.column_stack([table[name].to_numpy() for name in feature_set.names])
+    topics = {
+        "input_topic": make_topic("transactions", 4),
+        "output_topic": make_topic("scores"),
+        "dead_letter_topic": make_topic("dead"),
+    }
+    pipeline = tmp_path / "pipeline"
+    _write_bundle(tmp_path / "model", feature_set, built, table["label"].to_numpy())
+    _write_pipeline(pipeline, example, tmp_path / "model", kafka.bootstrap, redis_url, topics)
+    _run("features", "load-labels", path, "--pipeline", pipeline)
+    _play(kafka.bootstrap, topics["input_topic"], feature_set, path)
+
+    with worker(pipeline):
+        scores = _scores(kafka.bootstrap, topics["output_topic"], events.num_rows)
+
+    row_of = {str(one): row for row, one in enumerate(table["transaction_id"].to_pylist())}
+    online = np.full_like(built, np.inf)
+    for score in scores:
+        online[row_of[score["event_id"]]] = [score["vector"][name] for name in feature_set.names]
+    exact = [name != "MERCHANT_COUNT_1H" for name in feature_set.names]  # the one of best effort
+    _assert_same(online[:, exact], built[:, exact])
+    assert len({score["source"]["partition"] for score in scores}) == 4
+    of = dict(zip(feature_set.names, built.T, strict=True))
+    assert of["CARD_MERCHANT_COUNT_90D"].max() >= 5
+    assert np.isnan(of["SECONDS_SINCE_FIRST_AT_MERCHANT"]).any()
+    lost = table["merch_lat_e4"].is_null().to_numpy()
+    assert of["PLACE_COUNT_30D"][lost].max() > of["PLACE_COUNT_30D"][~lost].max() > 2
+    assert (of["PLACE_FRAUD_SHARE_30D"] > 0).sum() > 50
+
+
+_BY_PLACE = """\
+  - {name: PLACE_COUNT_30D, window: count, by: place, over: 30d, delay: 1d, across: aligned}
+  - {name: PLACE_FRAUD_SHARE_30D, window: fraud_share, by: place, over: 30d, delay: 7d}
+"""
+
+
+def _some_cards(source: Path, path: Path) -> pa.Table:
+    """Write the events of some cards; degrees of latitude are whole, and a third is not known."""
+    table = pq.read_table(source)
+    cards = table["cc_num"].unique()[:90]
+    end = pa.scalar(table["event_time"][0].as_py() + timedelta(days=70))
+    chosen = pc.and_(pc.less(table["event_time"], end), pc.is_in(table["cc_num"], cards))
+    table = table.filter(chosen)
+    degrees = table["merch_lat_e4"].to_numpy() // 10_000
+    known = pa.array(table["transaction_id"].to_numpy() % 3 > 0)
+    places = pc.if_else(known, pa.array(degrees, pa.int32()), pa.scalar(None, pa.int32()))
+    table = table.set_column(table.column_names.index("merch_lat_e4"), "merch_lat_e4", places)
+    pq.write_table(table, path)
+    return table
+
+
+def _scores(bootstrap: str, topic: str, count: int) -> list[Any]:
+    schema = fastavro.parse_schema(score_schema())
+    return [
+        fastavro.schemaless_reader(io.BytesIO((message.value() or b"")[5:]), schema, None)
+        for message in read_until(bootstrap, [topic], count, 900)
+    ]
+
+
+def _assert_same(online: npt.NDArray[np.float32], built: npt.NDArray[np.float32]) -> None:
+    online, built = np.ascontiguousarray(online), np.ascontiguousarray(built)
+    different = np.flatnonzero((online.view(np.int32) != built.view(np.int32)).any(axis=1))
+    assert len(different) == 0, f"{len(different)} rows, the first: {different[:5]}"
 
 
 def _run(*words: object) -> None:
@@ -106,12 +185,17 @@ def _write_bundle(
 
 
 def _write_pipeline(
-    folder: Path, model: Path, bootstrap: str, redis_url: str, topics: dict[str, str]
+    folder: Path,
+    example: Path,
+    model: Path,
+    bootstrap: str,
+    redis_url: str,
+    topics: dict[str, str],
 ) -> None:
     folder.mkdir()
     settings = {
-        "features": str(HANDBOOK / "features.yaml"),
-        "policy": str(HANDBOOK / "policy.yaml"),
+        "features": str(example / "features.yaml"),
+        "policy": str(example / "policy.yaml"),
         "kafka": {
             "bootstrap_servers": bootstrap,
             "group": topics["input_topic"],
@@ -131,6 +215,7 @@ def _play(bootstrap: str, topic: str, feature_set: FeatureSet, path: Path) -> No
         {
             "bootstrap.servers": bootstrap,
             "enable.idempotence": True,
+            "partitioner": "murmur2_random",
             "compression.type": "lz4",
             "queue.buffering.max.messages": 2_000_000,
             "queue.buffering.max.kbytes": 2_000_000,

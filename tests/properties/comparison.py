@@ -30,7 +30,7 @@ from tests.oracles.windows import (
     watermark,
 )
 from tests.properties.logs import is_event
-from tests.properties.rich_set import ALIGNED, ENTITIES, OWN, RATIO, SHARED, WINDOWS, make_rules
+from tests.properties.rich_set import ALIGNED, ALL_SHARED, ENTITIES, RATIO, WINDOWS, make_rules
 from tests.properties.scenarios import Scenario
 
 Of = tuple[str, str]
@@ -63,8 +63,8 @@ class Comparison:
         good = [event for event in scenario.events if is_event(event.values, self.rules.cap)]
         self._before = pasts(self.rules, good)
         self.exact = {
-            OWN: serial(self.rules, OWN, good),
-            SHARED: timeless(self.rules, SHARED, good),
+            entity: (timeless if entity in ALL_SHARED else serial)(self.rules, entity, good)
+            for entity in ENTITIES
         }
         self._alone, self._waits = scenario.partitions == 1, scenario.waits
         self._known: dict[tuple[str, Place], float] = {}
@@ -159,7 +159,7 @@ class Comparison:
 
     def _sight(self, entity: str, x: Event, view: _View) -> VisibleHistory:
         exact = self.exact[entity][x.place]
-        if entity == OWN or self._alone:
+        if entity not in ALL_SHARED or self._alone:
             return exact
         seen = shared_history(self.rules, entity, x, self._before[x.place], view.of(entity, x))
         return replace(seen, duplicate=exact.duplicate) if self._waits else seen
@@ -250,5 +250,5 @@ class _View:
     def add(self, entity: str, x: Event) -> None:
         """Members of shared histories that are stored are not added again."""
         of = (entity, x.keys[entity])
-        if entity != SHARED or x.place not in self._held.get(of, {}):
+        if entity not in ALL_SHARED or x.place not in self._held.get(of, {}):
             self.added.setdefault(of, []).append(x)

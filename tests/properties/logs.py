@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from tests.oracles.windows import Event, Label, Raw, most, units
-from tests.properties.rich_set import DIRECT, PRICE_DIGITS, SECOND, derived
+from tests.properties.rich_set import DIRECT, PRICE_DIGITS, SECOND, derived, keys_of
 from tests.support.making import T0
 
 Pick = Callable[[Sequence[Any]], Any]
@@ -54,7 +54,7 @@ def _prices(cap: int) -> list[Decimal]:
 
 
 ONLINE = [True, False, None]
-COUNTRIES = ["NL", "BE", "", None, "Österreich"]
+COUNTRIES = ["NL", "BE", "", None, "Österreich", "|", "\\N"]
 CODES = [None, "5411", "5999"]
 CHANNEL = ["ecom", "pos", None, "atm"]
 ADVANCES = [0, 1, 0, 1, 2, 3, 9]
@@ -107,7 +107,7 @@ def make_events(
                 offset,
                 events[-twin].id if 0 < twin <= min(4, len(events)) else f"e{len(events)}",
                 clocks[partition] + (pick(WILD) - pick(BEHINDS)) * SECOND + pick(JITTERS),
-                {"card": f"c{card}", "shop": str(shop)},
+                keys_of(values),
                 values | derived(values),
                 pick([clocks[partition] // 1000 + pick(RECORDED)] * 9 + [-1, 0, 2**63 - 1]),
             )
@@ -119,7 +119,8 @@ def make_labels(pick: Pick, count: int, events: Sequence[Event]) -> tuple[Label,
     labels = []
     for offset in range(count):
         event = pick(events)
-        moved = {"card": "c0", "shop": "7"} if pick([0, 0, 0, 0, 1]) else event.keys
+        others = {**event.values, "card": "c0", "shop": 7}
+        moved = keys_of(others) if pick([0, 0, 0, 0, 1]) else event.keys
         labels.append(
             Label(
                 event.id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -15,11 +15,26 @@ from tests.support.making import feature_set
 
 SECOND = 1_000_000
 NAME = "rich"
-ENTITIES = {"card": "card", "shop": "shop"}
+NULLABLE = ("channel", "country")
+KEYS = {
+    "card": ["card"],
+    "shop": ["shop"],
+    "card_channel": ["card", "channel"],
+    "shop_country": ["shop", "country"],
+}
+"""Fields of the key of each entity."""
+ENTITIES = {
+    entity: [{"field": path, "nullable": True} if path in NULLABLE else path for path in paths]
+    if len(paths) > 1
+    else paths[0]
+    for entity, paths in KEYS.items()
+}
 OWN = "card"
 """The entity of the partition key: all its events are of one partition."""
 SHARED = "shop"
-"""The entity whose events are of several partitions."""
+"""An entity whose events are of several partitions."""
+ALL_SHARED = (SHARED, "shop_country")
+"""All such entities; the keys of the others have the partition key in them."""
 AMOUNT_DIGITS = 2
 PRICE_DIGITS = 4
 DIRECT = {"amount": AMOUNT_DIGITS, "cents": 0, "price": PRICE_DIGITS, "x": 3, "z": 1}
@@ -76,7 +91,7 @@ def _window(
         entry["half_life"] = f"{half_life}s"
     if default is not None:
         entry["default"] = default
-    if by != OWN:
+    if by in ALL_SHARED:
         entry["across"] = "aligned" if delay else "best_effort"
     itself = not delay and kind not in EARLIER_ONLY
     usual = 0.0 if kind in ("count", "sum", "distinct", "fraud_share") else math.nan
@@ -166,11 +181,22 @@ _DECLARED = [
     _window("SHOP_SINCE4", "time_since_last", "shop", 4, delay=1),
     _window("SHOP_RISK4", "fraud_share", "shop", 4, delay=1),
     _window("SHOP_RISK5", "fraud_share", "shop", 5, where=MIXED),
+    _window("LANE_N5", "count", "card_channel", 5),
+    _window("LANE_SUM4", "sum", "card_channel", 4, delay=1, of="amount", where=OFFLINE),
+    _window("LANE_AGE6", "time_since_first", "card_channel", 6),
+    _window("LANE_SHOPS5", "distinct", "card_channel", 5, of="shop", same="country"),
+    _window("LANE_RISK5", "fraud_share", "card_channel", 5),
+    _window("PLACE_N4", "count", "shop_country", 4),
+    _window("PLACE_MEAN5", "mean", "shop_country", 5, delay=1, of="cents"),
+    _window("PLACE_RISK4", "fraud_share", "shop_country", 4, delay=2),
 ]
 WINDOWS = tuple(window for window, _ in _DECLARED)
-ALIGNED = frozenset(w.name for w in WINDOWS if w.entity == SHARED and w.delay)
-SOONEST = min(window.delay for window in WINDOWS if window.name in ALIGNED)
-"""Delay of the aligned windows that end soonest before the event."""
+ALIGNED = frozenset(w.name for w in WINDOWS if w.entity in ALL_SHARED and w.delay)
+SOONEST = {
+    entity: min(w.delay for w in WINDOWS if w.entity == entity and w.name in ALIGNED)
+    for entity in ALL_SHARED
+}
+"""Delay of an entity's aligned windows that end soonest before the event."""
 RATIO = "N5_SHARE"
 """N5_ECOM / N3: an expression over windows."""
 
@@ -232,9 +258,24 @@ def make_rules(
     horizons = {
         entity: max(w.over + w.delay for w in WINDOWS if w.entity == entity) for entity in ENTITIES
     }
-    shared = {SHARED: [(w.delay, w.over + w.delay) for w in WINDOWS if w.entity == SHARED]}
-    arrival = {SHARED: SOONEST} if arrives else {}
+    shared = {
+        entity: [(w.delay, w.over + w.delay) for w in WINDOWS if w.entity == entity]
+        for entity in ALL_SHARED
+    }
+    arrival = SOONEST if arrives else {}
     return Rules(lateness, remembered, cap, horizons, support, ahead, shared, arrival)
+
+
+def keys_of(values: Mapping[str, Raw]) -> dict[str, str]:
+    """The key of each entity."""
+    return {entity: _key([values[path] for path in paths]) for entity, paths in KEYS.items()}
+
+
+def _key(parts: Sequence[Raw]) -> str:
+    texts = ["" if part is None else str(part) for part in parts]
+    if len(texts) == 1:
+        return texts[0]
+    return "|".join(t.replace("\\", "\\\\").replace("|", "\\|") or "\\N" for t in texts)
 
 
 def derived(values: Mapping[str, Raw]) -> dict[str, Raw]:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TypeVar
 from unittest import mock
 
@@ -16,7 +17,7 @@ from schemas.batch import EventBatch
 from tests.oracles.windows import Event, Label, Place
 from tests.properties.comparison import Answers, Comparison, DisagreementError, Of
 from tests.properties.logs import is_event
-from tests.properties.rich_set import OWN, SHARED, SOONEST, WINDOWS, Numbers
+from tests.properties.rich_set import ALL_SHARED, SHARED, SOONEST, WINDOWS, Numbers
 from tests.properties.scenarios import ALL, Scenario, Step
 from tests.properties.stored import Stored
 from tests.properties.system import System
@@ -119,22 +120,27 @@ class Simulation:
         """Apply other partitions as far as the aligned windows of these events reach."""
         seen: set[Place] = set()
         for x in events:
-            sight = self.comparison.exact[SHARED].get(x.place)
             for partition, log in enumerate(self.logs):
-                if sight is None or partition == x.partition:
+                if x.place not in self.comparison.exact[SHARED] or partition == x.partition:
                     continue
                 begin = self.commits[-1].reached[partition]
                 missing = [
                     place
                     for place, e in enumerate(log[begin:], begin)
-                    if e.time <= sight.base - SOONEST
-                    and self.comparison.joins(SHARED, e)
-                    and e.place not in seen
-                    and e.place not in self.stored.held[SHARED, e.keys[SHARED]]
+                    if e.place not in seen and self._is_missing(e, x)
                 ]
                 if missing:
                     self._apply(partition, missing[-1] + 1, step, number)
             seen.add(x.place)
+
+    def _is_missing(self, e: Event, x: Event) -> bool:
+        """Return True if an aligned window of ``x`` may need ``e``, which is not stored."""
+        return any(
+            e.time <= self.comparison.exact[entity][x.place].base - SOONEST[entity]
+            and self.comparison.joins(entity, e)
+            and e.place not in self.stored.held[entity, e.keys[entity]]
+            for entity in ALL_SHARED
+        )
 
     def _apply(self, partition: int, end: int, step: Step, number: int) -> None:
         """Put the events of a partition from its commit on into shared histories."""
@@ -144,12 +150,14 @@ class Simulation:
         if not len(batch):
             return
         members: dict[Of, list[Event]] = {}
-        for e in events:
-            of = (SHARED, e.keys[SHARED])
-            if self.comparison.joins(SHARED, e) and e.place not in self.stored.held[of]:
+        for e, entity in product(events, ALL_SHARED):
+            of = (entity, e.keys[entity])
+            if self.comparison.joins(entity, e) and e.place not in self.stored.held[of]:
                 members.setdefault(of, []).append(e)
         writes = self.system.enrich(batch, _of(commit.log, {partition})).writes
-        of_shared = [pair for pair in writes.appends if self.system.of_key(pair[0])[1][0] != OWN]
+        of_shared = [
+            pair for pair in writes.appends if self.system.of_key(pair[0])[1][0] in ALL_SHARED
+        ]
         attempt = Attempt(commit.reached, Writes(of_shared), members)
         self.stored.compare_appends(attempt.writes, members)
         self._write(attempt, ALL, 0)

@@ -29,7 +29,7 @@ from tests.oracles.windows import (
     visible_history,
 )
 from tests.properties.logs import is_event, make_events
-from tests.properties.rich_set import ENTITIES, OWN, SECOND, SHARED, WINDOWS, make_rules
+from tests.properties.rich_set import ALL_SHARED, ENTITIES, OWN, SECOND, SHARED, WINDOWS, make_rules
 from tests.properties.system import System
 from tests.support.making import T0
 from tools.file_fill import FileFill
@@ -79,7 +79,7 @@ class Oracle:
             members = self._of_file(entity, rows)
             for x in log:
                 seen = [m for m in members[x.keys[entity]] if not self._is_copy(m, x)]
-                if entity == SHARED:
+                if entity in ALL_SHARED:
                     sight = shared_history(rules, entity, x, before[x.place], seen)
                 else:
                     sight = self._of_own(entity, x, before[x.place], seen)
@@ -102,7 +102,7 @@ class Oracle:
         """Members that the rows alone are: they are a log of one partition."""
         members: dict[str, list[Event]] = defaultdict(list)
         before = pasts(self._rules, rows)
-        judge = shared_history if entity == SHARED else visible_history
+        judge = shared_history if entity in ALL_SHARED else visible_history
         for row in rows:
             key = row.keys[entity]
             if judge(self._rules, entity, row, before[row.place], members[key]).joins:
@@ -209,7 +209,7 @@ def test_members_of_a_file_are_compacted_by_the_watermark_of_their_events_partit
         replace(first, partition=1, offset=n, id=f"later-{n}", time=T0 + 3600 * SECOND)
         for n in range(2)
     ]
-    (own,) = (e for e in system.feature_set.histories.entities if e.own)
+    own = next(e for e in system.feature_set.histories.entities if e.entity == OWN)
     key = system.namespace.history_prefix(OWN, own.layout.digest) + first.keys[OWN].encode()
     state = LogState()
     assert len(read_members(system.read(key), own.layout.dtype, "a history")) == len(rows)

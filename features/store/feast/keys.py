@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
+
+from features.values.key_texts import decode
 
 _INTEGER = re.compile(rb"-?[0-9]+")
 _MASK = 0xFFFFFFFF
@@ -23,29 +26,35 @@ class KeyType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FeastView:
-    """A feature view by Feast's own names; its entity has one join key."""
+    """A feature view by Feast's own names; join keys and types in the order of a key's parts."""
 
     project: str
     feature_view: str
-    join_key: str
-    key_type: KeyType
+    join_keys: tuple[str, ...]
+    key_types: tuple[KeyType, ...]
 
     def keys(self, entity_keys: Sequence[bytes]) -> list[bytes | None]:
         """Key of each entity's hash; None for an entity that Feast cannot have."""
-        return redis_keys({self.join_key: (self.key_type, entity_keys)}, self.project)
+        columns: Sequence[Sequence[bytes | None]] = [entity_keys]
+        if len(self.join_keys) > 1:
+            columns = [*zip(*map(decode, entity_keys), strict=True)]
+        types = zip(self.key_types, columns, strict=True)
+        return redis_keys(dict(zip(self.join_keys, types, strict=True)), self.project)
 
     def fields(self, features: Sequence[str]) -> tuple[bytes, ...]:
         """Fields of a hash: one for each feature, then the time of the values."""
         names = (hash_field(self.feature_view, feature) for feature in features)
         return (*names, timestamp_field(self.feature_view))
 
-    def canonical(self) -> dict[str, str]:
+    def canonical(self) -> dict[str, Any]:
         """Definition for fingerprints: the parts of the view that change values."""
+        keys, types = [*self.join_keys], [kind.name.lower() for kind in self.key_types]
+        several = len(keys) > 1
         return {
             "project": self.project,
             "feature_view": self.feature_view,
-            "join_key": self.join_key,
-            "key_type": self.key_type.name.lower(),
+            "join_key": keys if several else keys[0],
+            "key_type": types if several else types[0],
         }
 
 
@@ -53,7 +62,7 @@ _INTEGER_WIDTHS = {KeyType.INT32: 4, KeyType.INT64: 8, KeyType.UNIX_TIMESTAMP: 8
 
 
 def redis_keys(
-    join: Mapping[str, tuple[KeyType, Sequence[bytes]]], project: str
+    join: Mapping[str, tuple[KeyType, Sequence[bytes | None]]], project: str
 ) -> list[bytes | None]:
     """Build the key of each entity's hash.
 
@@ -62,7 +71,8 @@ def redis_keys(
         project: Name of Feast's project.
 
     Returns:
-        N keys; None where a value is not a number of its type, as Feast cannot have such an entity.
+        N keys; None where a value is None or not a number of its type, as Feast cannot have such an
+        entity.
     """
     names = sorted(join)
     head = _u32(len(names)) + b"".join(_u32(KeyType.STRING.value) + _sized(n) for n in names)
@@ -107,15 +117,16 @@ def _rotated(value: int, bits: int) -> int:
     return (value << bits | value >> (32 - bits)) & _MASK
 
 
-def _serialized(kind: KeyType, values: Sequence[bytes]) -> list[bytes | None]:
+def _serialized(kind: KeyType, values: Sequence[bytes | None]) -> list[bytes | None]:
     width = _INTEGER_WIDTHS.get(kind)
     if width is None:
-        return [_u32(kind.value) + _sized(value) for value in values]
+        head = _u32(kind.value)
+        return [None if value is None else head + _sized(value) for value in values]
     head = _u32(kind.value) + _u32(width)
     limit = 1 << (8 * width - 1)
     serialized: list[bytes | None] = []
     for value in values:
-        number = int(value) if _INTEGER.fullmatch(value) else limit
+        number = int(value) if value and _INTEGER.fullmatch(value) else limit
         fits = -limit <= number < limit
         serialized.append(head + number.to_bytes(width, "little", signed=True) if fits else None)
     return serialized

@@ -49,7 +49,7 @@ def test_the_whole_file_resolves(tmp_path: Path) -> None:
     assert made.bindings.amount is not None
     assert made.bindings.amount.minimum == 1
     assert made.bindings.event_time.unit == "s"
-    assert made.bindings.entities["shop"].kind is Kind.LONG
+    assert made.bindings.entities["shop"].parts[0].field.kind is Kind.LONG
     assert made.aliases == {"id": "ID", "is_fraud": "FRAUD"}
     profile = made.lookups["profile"]
     assert profile.names == ("mean", "count", "peak")
@@ -124,11 +124,21 @@ def test_a_field_of_another_type_is_not_taken_for_a_misspelt_one(
             "4:7",
             "events.id: ['id', 'tags'] is a list; name one",
         ),
+        ("card: card,", "card: [card],", "10:18", "write a single field without a list"),
+        ("card: card,", "card: 7,", "10:18", "entities.card: 7 is not a field or a list of"),
+        ("card: card,", "card: [card, [shop]],", "10:25", "['shop'] is not a field: write field"),
+        ("card: card,", "card: [card, shop, card],", "10:18", "entities.card: card appears twice"),
+        ("card: card,", "card: [country, shop],", "10:12", "card is a field of the events, and"),
+        ("card: card,", "ID: [country, shop],", "10:12", "ID is a field of the events, and"),
+        ("card: card,", "c: [card, crad],", "10:22", "unknown field 'crad'; did you mean 'card'"),
+        ("card: card,", "c: [card, amount],", "10:22", "an id or key is text or a whole number"),
+        ("card: card,", "c: [card, {field: shop, nul: true}],", "10:36", "unknown key 'nul'"),
+        ("card: card,", "c: [card, {field: shop, nullable: 1}],", "10:46", "valid boolean"),
         (
             "card: card,",
-            "card: [card, shop],",
-            "10:18",
-            "entities.card: ['card', 'shop'] is a list",
+            "c: [card, shop, id, channel, country, merchant.code, cents, seconds, x],",
+            "10:15",
+            "entities.c has 9 entries; at most 8 are allowed",
         ),
         ("{card: card, shop: shop}", "[card, shop]", "10:11", "name each entity with the field"),
         ("  id: id\n", "  id: tags\n", "4:7", "not a value that a column holds"),

@@ -329,8 +329,8 @@ def test_the_type_of_the_key_is_that_of_the_field_unless_it_is_given(tmp_path: P
         text = text.replace("card_id}", f"card_id{key_type}}}")
         view = feature_set(tmp_path, text).lookups["velocity"].feast
         assert view is not None
-        kinds[field, key_type] = view.key_type
-    assert list(kinds.values()) == [KeyType.STRING, KeyType.INT64, KeyType.STRING]
+        kinds[field, key_type] = view.key_types
+    assert list(kinds.values()) == [(KeyType.STRING,), (KeyType.INT64,), (KeyType.STRING,)]
 
 
 def test_fingerprints_tell_sources_apart(tmp_path: Path) -> None:

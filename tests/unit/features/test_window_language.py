@@ -515,7 +515,7 @@ REFUSED = {
     # across
     "across its own partition": (
         "window: count, by: card, over: 1d, delay: 1d, across: ^aligned",
-        "card is the entity of the partition key, all its events are in one partition: remove",
+        "the key of card has the partition key in it, so all its events are in one partition: re",
     ),
     "aligned without a delay": (
         "window: count, by: shop, over: 1d, across: ^aligned",

@@ -80,9 +80,9 @@ def test_the_projects_own_schema_is_ready_at_once(tmp_path: Path) -> None:
     assert bindings.amount.source.path == "amount"
     assert bindings.partition_key is not None
     assert bindings.partition_key.path == "customer_id"
-    assert {name: field.path for name, field in bindings.entities.items()} == {
-        "customer": "customer_id",
-        "terminal": "terminal_id",
+    assert {name: key.paths for name, key in bindings.entities.items()} == {
+        "customer": ("customer_id",),
+        "terminal": ("terminal_id",),
     }
     assert feature_set.names == ("amount", "hour", "weekday", "channel_code")
 
@@ -315,7 +315,9 @@ def check_guesses(feature_set: FeatureSet) -> None:
     bindings = feature_set.bindings
     assert bindings.event_id.kind in (Kind.STRING, Kind.LONG)
     assert bindings.event_time.kind in (Kind.TIME, Kind.LONG)
-    assert bindings.event_id.path not in {key.path for key in bindings.entities.values()}
+    assert bindings.event_id.path not in {
+        path for key in bindings.entities.values() for path in key.paths
+    }
     label = bindings.label.field if bindings.label else None
     assert all(label not in feature.paths for feature in feature_set.features)
 

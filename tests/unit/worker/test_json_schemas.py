@@ -163,7 +163,7 @@ def whole_documents() -> dict[str, Any]:
         text = (Path(folder) / "worker.yaml").read_text()
     worker = YamlDocument(Path("worker.yaml"), uncommented(text)).values
     del worker["model"]["location"], worker["registry"]
-    features, policy = (read(SPARKOV / name) for name in NAMES[1:])
+    features, policy = (read(SPARKOV / name) for name in ("features-wide.yaml", "policy.yaml"))
     return {"worker.yaml": worker, "features.yaml": features, "policy.yaml": policy}
 
 
@@ -223,6 +223,9 @@ COUNT = {"name": "F", "window": "count", "by": "card", "over": "7d"}
         {"policy.yaml": {"bands": {"decline": 0.9}}},
         {"policy.yaml": {"segments": [{"name": "s", "bands": {"decline": 97}}]}},
         {"features.yaml": {"entities": {"no name": "card"}}},
+        {"features.yaml": {"entities": {"one": ["card"]}}},
+        {"features.yaml": {"entities": {"nested": ["card", ["merchant"]]}}},
+        {"features.yaml": {"entities": {"pair": ["card", {"field": "merchant", "null": True}]}}},
         {"features.yaml": {"history": {"duplicates": "1 week"}}},
         {"features.yaml": {"features": []}},
         *(

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 def state(
     entity: Annotated[str, typer.Argument(help="Name of an entity in features.yaml.")],
-    key: Annotated[str, typer.Argument(help="Key of the entity, as text.")],
+    key: Annotated[
+        list[str],
+        typer.Argument(help="Key of the entity; one of several fields as so many values."),
+    ],
     pipeline: PipelineOption = HERE,
 ) -> None:
     """Show the history of one key in the online store: the events that windows see.
@@ -32,7 +35,7 @@ def state(
     """
     history, names = _read(pipeline, entity, key)
     if sys.stdout.isatty():
-        _table(f"{entity} {key}", history, names)
+        _table(f"{entity} {' '.join(key)}", history, names)
     else:
         for member in history.members:
             print(json.dumps(_line(member, names)))
@@ -43,20 +46,20 @@ def state(
     )
 
 
-def _read(pipeline: Path, entity: str, key: str) -> tuple[ShownHistory, dict[str, str]]:
+def _read(pipeline: Path, entity: str, key: list[str]) -> tuple[ShownHistory, dict[str, str]]:
     from base.errors import ConfigurationError
-    from features.inspect.stored_history import column_names, read_history, windows_of
+    from features.inspect.stored_history import column_names, key_text, read_history, windows_of
     from worker.histories.location import find_namespace
 
     with stored_features(pipeline) as (settings, feature_set, store):
-        windows = windows_of(feature_set, entity)
+        windows, text = windows_of(feature_set, entity), key_text(feature_set, entity, key)
         namespace = find_namespace(settings, feature_set, store)
         if namespace is None or entity not in namespace.generations:
             raise ConfigurationError(
                 f"store.state: the store has no histories of {settings.state_name} and feature set "
                 f"{feature_set.name}; a worker that runs with both creates them"
             )
-        history = read_history(windows, key, store, namespace)
+        history = read_history(windows, text, store, namespace)
     return history, column_names(feature_set)
 
 
