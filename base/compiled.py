@@ -174,8 +174,8 @@ def _pointer(context: Any, builder: Any, signature: Any, args: Any, bits: int) -
     return builder.bitcast(builder.gep(array.data, [args[1]]), ir.IntType(bits).as_pointer())
 
 
-_FORMATS = {32: "<i", 64: "<q"}
-load32, load64 = _load(32), _load(64)
+_FORMATS = {16: "<h", 32: "<i", 64: "<q"}
+load16, load32, load64 = _load(16), _load(32), _load(64)
 store32, store64 = _store(32), _store(64)
 
 

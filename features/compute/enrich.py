@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from base.arrays import Floats, Floats32
 from features.compute.matrix import Enriched, assemble
 from features.definition.feature_set import FeatureSet
 from features.expression import ExpressionProgram
@@ -108,7 +109,7 @@ class Enriching:
         asks = bool(keys or lookups.hashes)
         stored = store.read_all(keys, lookups.hashes) if asks else _NOTHING_READ
         looked_up = lookups.looked_up(stored)
-        frame.lookups = looked_up.values
+        frame.lookups, frame.vectors = looked_up.values, looked_up.vectors
         # Division by zero, overflow and the like give a missing value here.
         with np.errstate(all="ignore"):
             compute(self._feature_set.of_event, frame)
@@ -141,7 +142,11 @@ class StoreRead:
         feature_set, frame = self.feature_set, self.frame
         with np.errstate(all="ignore"):
             compute(feature_set.of_store, frame)
-            matrix = assemble(len(frame), [frame.features[name] for name in feature_set.names])
+            vectors = {name: frame.vectors[value] for name, value in feature_set.vectors.items()}
+            parts: Mapping[str, Floats | Floats32] = frame.features
+            if vectors:
+                parts = {**frame.features, **vectors}
+            matrix = assemble(len(frame), len(feature_set.names), feature_set.places, parts)
         failed = {f"{FAILED}:{name}": rows for name, rows in frame.failed.items()}
         flags = feature_set.flags.encode(len(frame), {**self.flags, **failed})
         return Enriched(matrix, flags, self.writes, self.after)

@@ -24,6 +24,7 @@ class Feature:
 
     Attributes:
         spec: Entry of features.yaml that defines it.
+        element: Index in the vector of the entry, whose elements are columns; None for a number.
         fingerprint: Fingerprint of its definition.
         node: Its computation.
         term: Term of the feature in later expressions.
@@ -36,6 +37,7 @@ class Feature:
     """
 
     spec: FeatureSpec
+    element: int | None
     fingerprint: str
     node: Node
     term: Term
@@ -47,12 +49,19 @@ class Feature:
 
     @property
     def name(self) -> str:
-        return self.spec.name
+        return (
+            self.spec.name if self.element is None else element_name(self.spec.name, self.element)
+        )
 
     @property
     def categories(self) -> CategorySpec | None:
         """Values whose places are the codes of a `category` feature; None for other kinds."""
         return self.spec.category
+
+
+def element_name(vector: str, element: int) -> str:
+    """Name of the column of an element, such as ``emb_3``."""
+    return f"{vector}_{element}"
 
 
 def programs(features: Iterable[Feature]) -> tuple[ExpressionProgram, ...]:

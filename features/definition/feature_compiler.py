@@ -13,10 +13,11 @@ from base.errors import ConfigurationError
 from base.suggest import unknown
 from base.yaml_document import Location, YamlDocument
 from features.definition.bindings import Bindings
+from features.definition.entry_names import EntryNames
 from features.definition.event_fields import SchemaFields, path_type
-from features.definition.feature import Feature, canonical_number, fingerprint
+from features.definition.feature import Feature, canonical_number, element_name, fingerprint
 from features.definition.python_feature import PythonCompiler
-from features.definition.spec import CategorySpec, FeatureSpec
+from features.definition.spec import MAX_FEATURES, CategorySpec, FeatureSpec
 from features.definition.window_columns import ColumnCompiler
 from features.definition.window_feature import WindowCompiler
 from features.expression import Expression, ExpressionError, compile_expression
@@ -48,6 +49,7 @@ class FeatureCompiler:
         bounded: Fields whose values windows store, with the decimal digits of a field that has no
             scale of its own.
         leaves: Terms of the fields.
+        used: Names that expressions use.
     """
 
     def __init__(
@@ -62,7 +64,12 @@ class FeatureCompiler:
         self._fields = fields
         self._bindings = bindings
         self._lookups = lookups
+        self._vectors = {
+            k: v for lookup in lookups.values() for k, v in lookup.vectors_by_name.items()
+        }
         self._features: dict[str, Feature] = {}
+        self._names = EntryNames(document, fields.known, self._vectors)
+        self.used: set[str] = set()
         self.leaves = {path: self._leaf(path) for path in fields.known}
         self._columns = ColumnCompiler(document, fields, bindings, rules, self.leaves)
         self._windows = WindowCompiler(document, bindings, rules, self._columns)
@@ -78,40 +85,35 @@ class FeatureCompiler:
         refused: set[str] = set()
         for index, spec in enumerate(specs):
             try:
-                self._features[spec.name] = self._feature(spec, ("features", index))
+                made = self._entry(spec, ("features", index))
             except ConfigurationError as error:
                 # An entry that names an invalid feature cannot be checked.
                 if not refused & _words(spec):
                     refusals.append(str(error))
-                refused.add(spec.name)
+                refused.update(self._names.of(spec))
+            else:
+                self._features |= {feature.name: feature for feature in made}
         if refusals:
             raise ConfigurationError("\n".join(refusals))
         return tuple(self._features.values())
 
-    def _feature(self, spec: FeatureSpec, location: Location) -> Feature:
-        self._check_name(spec, location)
-        compiled = self._compile(spec, location)
-        digest = fingerprint(compiled.definition)
-        return Feature(
-            spec=spec,
-            fingerprint=digest,
-            node=compiled.node,
-            term=Term(compiled.sort, ["feature", digest], _earlier(spec.name)),
-            paths=compiled.paths,
-            of_event=compiled.of_event,
-            irreproducible=compiled.irreproducible,
-            lookups=compiled.lookups,
-            window=compiled.window,
-        )
-
-    def _check_name(self, spec: FeatureSpec, location: Location) -> None:
-        where = (*location, "name")
-        if spec.name in self._features:
-            raise self._document.refuse(where, f"feature {spec.name} appears twice: rename one")
-        if spec.name in self._fields.known and spec.field != spec.name:
+    def _entry(self, spec: FeatureSpec, location: Location) -> list[Feature]:
+        """Compile an entry to its feature, or to that of each element of its vector."""
+        self._names.add(spec, location)
+        vector = self._names.vector(spec)
+        if vector is None:
+            return [_feature(spec, None, self._compile(spec, location))]
+        columns = len(self._features) + vector.width
+        if columns > MAX_FEATURES:
             raise self._document.refuse(
-                where, f"{spec.name} is a field of the schema: give the feature another name"
+                (*location, "lookup"),
+                f"with the {vector.width} columns of {spec.name} there are {columns:,} features; "
+                f"at most {MAX_FEATURES:,} are allowed",
             )
+        return [
+            _feature(spec, element, self._lookup(spec.lookup or "", location, element))
+            for element in range(vector.width)
+        ]
 
     def _compile(self, spec: FeatureSpec, location: Location) -> _Compiled:
         if spec.field is not None:
@@ -163,24 +165,30 @@ class FeatureCompiler:
         codes = {str(value): float(code) for code, value in enumerate(spec.values)}
         return _Compiled(definition, Listed(_text(path), codes, unlisted), frozenset({path}))
 
-    def _lookup(self, name: str, location: Location) -> _Compiled:
-        known = {f"{k}.{value}": k for k, v in self._lookups.items() for value in v.names}
+    def _lookup(self, name: str, location: Location, element: int | None = None) -> _Compiled:
+        """Compile a looked-up number, or an element of a vector."""
+        known = {f"{k}.{value}": k for k, v in self._lookups.items() for value in v.value_names}
         if name not in known:
             raise self._document.refuse(location, unknown("looked-up value", name, known))
         lookup = self._lookups[known[name]]
-        value = name.removeprefix(f"{lookup.name}.")
         definition = {
             "lookup": lookup.name,
-            "value": value,
-            "default": canonical_number(lookup.defaults[lookup.names.index(value)]),
+            "value": name.removeprefix(f"{lookup.name}."),
+            "default": canonical_number(lookup.default(name)),
             "max_age": lookup.max_age,
             "by": self._bindings.entities[lookup.entity].canonical(),
         }
         if lookup.feast is not None:
             definition["feast"] = lookup.feast.canonical()
+        if element is None:
+            node = Input(f"lookup {name}", lambda frame: frame.lookups[name])
+        else:
+            vector = self._vectors[name]
+            definition |= {"width": vector.width, "dtype": vector.dtype, "element": element}
+            node = Input(f"lookup {name} {element}", lambda frame: frame.vectors[name][:, element])
         return _Compiled(
             definition,
-            Input(f"lookup {name}", lambda frame: frame.lookups[name]),
+            node,
             frozenset(self._bindings.entities[lookup.entity].paths),
             of_event=False,
             irreproducible=True,
@@ -224,10 +232,12 @@ class FeatureCompiler:
         try:
             return compile_expression(source, scope)
         except ExpressionError as error:
-            raise self._document.refuse_within(location, error.offset, str(error)) from error
+            message = f"{error}{self._names.hint(source)}"
+            raise self._document.refuse_within(location, error.offset, message) from error
 
     def _made_of(self, names: frozenset[str], definition: Any, node: Node, sort: Sort) -> _Compiled:
         """Compile a feature that reads the fields and earlier features in ``names``."""
+        self.used |= names
         earlier = [
             self._features[name]
             for name in names
@@ -268,6 +278,23 @@ class FeatureCompiler:
                 return Term(Sort.BOOLEAN, canonical, number)
             case _:
                 return Term(Sort.NUMBER, canonical, number)
+
+
+def _feature(spec: FeatureSpec, element: int | None, compiled: _Compiled) -> Feature:
+    digest = fingerprint(compiled.definition)
+    name = spec.name if element is None else element_name(spec.name, element)
+    return Feature(
+        spec=spec,
+        element=element,
+        fingerprint=digest,
+        node=compiled.node,
+        term=Term(compiled.sort, ["feature", digest], _earlier(name)),
+        paths=compiled.paths,
+        of_event=compiled.of_event,
+        irreproducible=compiled.irreproducible,
+        lookups=compiled.lookups,
+        window=compiled.window,
+    )
 
 
 def _earlier(name: str) -> Input:

@@ -17,7 +17,7 @@ from features.definition.feature_compiler import FeatureCompiler
 from features.definition.spec import FeaturesFile, LookupSpec
 from features.expression import ExpressionProgram
 from features.expression.functions import Term
-from features.lookups.lookup import Lookup
+from features.lookups.lookup import Lookup, Vector
 from features.store.feast import FeastView, KeyType
 from features.values.flags import FAILED, MAX_FLAGS, Flags
 from features.windows.plan import WindowPlan
@@ -34,7 +34,8 @@ class FeatureSet:
         fingerprint: Fingerprint of the names and definitions of its features.
         features: Features, in the order of the matrix.
         of_event: Computation of the features of the event alone.
-        of_store: Computation of the other features, which depend on lookups or windows.
+        of_store: Computation of the other features, which depend on lookups or windows; without the
+            elements of vectors that no expression uses.
         bindings: Bindings of the event fields.
         bounds: Bound on the values of the fields that windows keep.
         lookups: Lookups by name.
@@ -45,6 +46,8 @@ class FeatureSet:
         paths: Fields that decoding must return, for bindings and features (without the label, which
             only files have).
         names: Names of the features.
+        places: Column of the matrix by entry of features.yaml, or slice of columns of a vector.
+        vectors: Name of the looked-up vector ("lookup.value"), by entry.
         flags: Flags of events.
         hooks: Python features; each has a flag of its own, after all other flags.
         irreproducible: Indexes of the columns that cannot be computed again from the log alone.
@@ -65,6 +68,8 @@ class FeatureSet:
     reader_schema: dict[str, Any]
     paths: frozenset[str]
     names: tuple[str, ...]
+    places: Mapping[str, int | slice]
+    vectors: Mapping[str, str]
     flags: Flags
     hooks: tuple[str, ...]
     irreproducible: tuple[int, ...]
@@ -117,7 +122,11 @@ def load_feature_set(path: Path) -> FeatureSet:
         fingerprint=set_fingerprint(features),
         features=features,
         of_event=programs(feature for feature in features if feature.of_event),
-        of_store=programs(feature for feature in features if not feature.of_event),
+        of_store=programs(
+            feature
+            for feature in features
+            if not feature.of_event and (feature.element is None or feature.name in compiler.used)
+        ),
         bindings=bindings,
         bounds=ValueBounds(compiler.bounded, rules.largest_value),
         lookups=lookups,
@@ -127,11 +136,27 @@ def load_feature_set(path: Path) -> FeatureSet:
         reader_schema=fields.schema,
         paths=bindings.paths().union(*(feature.paths for feature in features)),
         names=tuple(feature.name for feature in features),
+        places=_places(features),
+        vectors={
+            feature.spec.name: str(feature.spec.lookup)
+            for feature in features
+            if feature.element is not None
+        },
         flags=flags,
         hooks=hooks,
         irreproducible=tuple(i for i, feature in enumerate(features) if feature.irreproducible),
         fields=compiler.leaves,
     )
+
+
+def _places(features: tuple[Feature, ...]) -> dict[str, int | slice]:
+    places: dict[str, int | slice] = {}
+    for column, feature in enumerate(features):
+        if feature.element is None:
+            places[feature.name] = column
+        else:
+            places[feature.spec.name] = slice(column - feature.element, column + 1)
+    return places
 
 
 def _flags(
@@ -162,9 +187,14 @@ def _lookups(document: YamlDocument, file: FeaturesFile, bindings: Bindings) -> 
             name=name,
             feature_set=file.name,
             entity=spec.by,
-            names=tuple(spec.values),
-            defaults=tuple(value.default for value in spec.values.values()),
+            names=tuple(k for k, value in spec.values.items() if value.vector is None),
+            defaults=tuple(v.default for v in spec.values.values() if v.vector is None),
             max_age=spec.max_age,
+            vectors=tuple(
+                Vector(k, value.vector, value.dtype or "float32", value.default)
+                for k, value in spec.values.items()
+                if value.vector is not None
+            ),
             feast=_feast_view(document, name, spec, bindings.entities[spec.by]),
         )
         for name, spec in file.lookups.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic import model_validator as validator
 
@@ -15,7 +16,10 @@ from features.definition.scalars import Aggregate, Default, Delay, Duration, Fie
 MAX_CATEGORY_VALUES = 10_000
 MAX_FEATURES = 4096
 MAX_ARGUMENTS = 32
+MAX_WIDTH = 1024
+"""Elements of a vector."""
 MAX_CAP = 100_000
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 MAX_WATERMARK_SUPPORT = 20
 """The metadata of a committed offset contains that many times, and is short whatever they are."""
 KINDS = ("field", "category", "expr", "python", "lookup", "window")
@@ -55,11 +59,28 @@ def _one_kind_only(schema: dict[str, Any]) -> None:
 
 
 class LookupValueSpec(Strict):
-    """A value of a lookup, and its default."""
+    """A value of a lookup, a number or a vector, and its default."""
 
     default: Default = Field(
-        default=math.nan, description="Number for a value that is missing or stale."
+        default=math.nan,
+        description="Number for a value that is missing or stale; for each element of a vector.",
     )
+    vector: Annotated[int, Field(ge=1, le=MAX_WIDTH)] | None = Field(
+        default=None,
+        description="The value is a vector with this number of elements.",
+        examples=[64],
+    )
+    dtype: Literal["float32", "float16"] | None = Field(
+        default=None, description="Type in which elements of a vector are stored; default: float32."
+    )
+
+    @validator(mode="after")
+    def _dtype_is_that_of_a_vector(self) -> Self:
+        if self.vector is None and self.dtype is not None:
+            raise ValueError("dtype belongs to a vector: remove it, or say vector: …")
+        if self.vector is not None and abs(self.default) > _LARGEST_FLOAT32:
+            raise ValueError(f"default {self.default:g} is too large for the float32 of an element")
+        return self
 
 
 def _lookup_value(value: object) -> object:
@@ -100,7 +121,7 @@ class FeastSpec(Strict):
 
 
 class LookupSpec(Strict):
-    """Numbers that another program writes to the online store, by entity key."""
+    """Numbers and vectors that another program writes to the online store, by entity key."""
 
     by: str = Field(description="Entity whose key finds the values.")
     values: dict[
@@ -121,6 +142,13 @@ class LookupSpec(Strict):
         examples=["30d"],
     )
     feast: FeastSpec | None = None
+
+    @validator(mode="after")
+    def _feast_has_its_own_types(self) -> Self:
+        typed = [name for name, value in self.values.items() if value.dtype is not None]
+        if self.feast is not None and typed:
+            raise ValueError(f"{typed[0]} has a dtype, and Feast stores its own types: remove it")
+        return self
 
 
 class CategorySpec(Strict):
@@ -219,7 +247,9 @@ class FeatureSpec(Strict):
         examples=[["amount"]],
     )
     lookup: str | None = Field(
-        default=None, description="A value of a lookup, LOOKUP.VALUE.", examples=["card_holder.age"]
+        default=None,
+        description="A value of a lookup, LOOKUP.VALUE; a vector gives the columns NAME_0, NAME_1 …",
+        examples=["card_holder.age"],
     )
     window: Aggregate | None = Field(
         default=None, description="An aggregate over the entity's recent events; needs by and over."

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 from features.definition import Feature, FeatureSet
 from features.definition.scalars import UNITS
@@ -27,6 +28,7 @@ class Described:
         default: Value that replaces a missing one; None if there is none.
         reproducible: True if its values can be computed again from the log alone.
         fingerprint: Fingerprint of its definition.
+        vector: Name of the entry of features.yaml if that is a vector, of which this is a column.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Described:
     default: float | None
     reproducible: bool
     fingerprint: str
+    vector: str | None
 
 
 def describe(feature_set: FeatureSet) -> list[Described]:
@@ -47,15 +50,30 @@ def describe(feature_set: FeatureSet) -> list[Described]:
 def _described(feature: Feature, lookups: Mapping[str, Lookup]) -> Described:
     spec, window = feature.spec, feature.window
     return Described(
-        name=spec.name,
+        name=feature.name,
         kind=window.aggregate.value if window else _kind(spec),
-        definition=_window(spec, window) if window else _definition(spec, lookups),
+        definition=_window(spec, window) if window else _definition(feature, lookups),
         reads=tuple(sorted(feature.paths)),
         across=None if window is None or window.across is Across.OWN else window.across.value,
         default=window.default if window else _lookup_default(spec, lookups),
         reproducible=not feature.irreproducible,
         fingerprint=feature.fingerprint,
+        vector=None if feature.element is None else spec.name,
     )
+
+
+def column_names(features: Iterable[Feature]) -> list[str]:
+    """Names of features, in order; columns of a vector that follow each other are one name."""
+    names = []
+    for _, group in groupby(features, lambda f: f.name if f.element is None else f.spec.name):
+        first, *others = group
+        names.append(range_name(first.name, others[-1].name) if others else first.name)
+    return names
+
+
+def range_name(first: str, last: str) -> str:
+    """Name of several columns of a vector, such as ``emb_0 … emb_63``."""
+    return f"{first} … {last}"
 
 
 def duration(microseconds: int) -> str:
@@ -77,7 +95,8 @@ def _kind(spec: FeatureSpec) -> str:
     return next(kind for kind in KINDS if getattr(spec, kind) is not None)
 
 
-def _definition(spec: FeatureSpec, lookups: Mapping[str, Lookup]) -> str:
+def _definition(feature: Feature, lookups: Mapping[str, Lookup]) -> str:
+    spec = feature.spec
     if spec.category is not None:
         some = ", ".join(map(str, spec.category.values[:3]))
         more = len(spec.category.values) - 3
@@ -86,7 +105,8 @@ def _definition(spec: FeatureSpec, lookups: Mapping[str, Lookup]) -> str:
     if spec.python is not None:
         return f"{spec.python}({', '.join(map(str, spec.args or ()))})"
     if spec.lookup is not None:
-        return f"{spec.lookup} by {lookups[spec.lookup.partition('.')[0]].entity}"
+        element = "" if feature.element is None else f"[{feature.element}]"
+        return f"{spec.lookup}{element} by {lookups[spec.lookup.partition('.')[0]].entity}"
     return " ".join((spec.expr or spec.field or "").split())
 
 
@@ -115,6 +135,4 @@ def _window(spec: FeatureSpec, window: Window) -> str:
 def _lookup_default(spec: FeatureSpec, lookups: Mapping[str, Lookup]) -> float | None:
     if spec.lookup is None:
         return None
-    name, _, value = spec.lookup.partition(".")
-    lookup = lookups[name]
-    return lookup.defaults[lookup.names.index(value)]
+    return lookups[spec.lookup.partition(".")[0]].default(spec.lookup)

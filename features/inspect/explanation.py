@@ -17,7 +17,7 @@ from features.compute.trace import trace
 from features.definition import FeatureSet
 from features.definition.spec import FeatureSpec
 from features.expression.syntax import Source
-from features.inspect.describe import describe
+from features.inspect.describe import column_names, describe
 from features.loading import KnownLabels
 from features.tables import EventTable, HistoryRun
 from features.windows.order import InputTimes
@@ -135,6 +135,10 @@ class Explainer:
         Raises:
             ConfigurationError: There is no such feature or event.
         """
+        if feature in self._feature_set.vectors:
+            own = (f for f in self._feature_set.features if f.spec.name == feature)
+            columns = ", ".join(column_names(own))
+            raise ConfigurationError(f"{feature} is a vector: name one of its columns, {columns}")
         if feature not in self._described:
             raise ConfigurationError(unknown("feature", feature, self._described))
         run = HistoryRun(self._feature_set, labels, 1)

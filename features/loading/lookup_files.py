@@ -17,6 +17,7 @@ from base.errors import ConfigurationError
 from base.file_path import FilePath, parquet_source
 from base.suggest import unknown
 from features.definition.feature_set import FeatureSet
+from features.loading.vector_columns import is_numeric, is_vector, vector_values
 from features.lookups.lookup import NEVER, Lookup
 from features.store.protocol import OnlineStore
 from features.values.key_texts import MAX_KEY_BYTES, encode
@@ -167,7 +168,9 @@ class LookupFile:
         self._entity = feature_set.bindings.entities[lookup.entity]
         self._keys_in = self._key_columns(feature_set.aliases)
         for name in lookup.names:
-            self._require(self.schema, name, "a number", _is_number)
+            self._require(self.schema, name, "a number", is_numeric)
+        for vector in lookup.vectors:
+            self._require(self.schema, vector.name, "a list of numbers", is_vector)
         self._updated_at = "updated_at" in self.schema.names
         self._needs_time = dated or lookup.max_age is not None
         self._reason = "past values are found by it" if dated else "the lookup has a max_age"
@@ -198,7 +201,7 @@ class LookupFile:
         Raises:
             ConfigurationError: A row is invalid.
         """
-        columns = [*self._keys_in, *self._lookup.names]
+        columns = [*self._keys_in, *self._lookup.value_names]
         columns += ["updated_at"] if self._updated_at else []
         first = 1
         for batch in self._file.iter_batches(ROWS_AT_A_TIME, columns=columns):
@@ -212,6 +215,12 @@ class LookupFile:
             numbers = values.to_numpy(zero_copy_only=False)
             self._refuse_row(np.isinf(numbers), first, f"{name} is infinite")
             table["values"][:, place] = numbers
+        for vector in self._lookup.vectors:
+            table[f"vector {vector.name}"] = vector_values(
+                batch.column(vector.name),
+                vector,
+                lambda wrong, what: self._refuse_row(wrong, first, what),
+            )
         table["updated_at"] = self._times(batch, first)
         return table
 
@@ -303,16 +312,6 @@ class LookupFile:
         kind = schema.field(name).type
         if not fits(plain(pa.array([], kind)).type):
             raise ConfigurationError(f"{self._path}: column {name} is {kind}, not {wanted}")
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_decimal(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_null(kind)
-    )
 
 
 def _is_key(kind: pa.DataType) -> bool:

@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -102,7 +103,7 @@ def _write(feature_set: FeatureSet, name: str, path: FilePath, kept: Path, compl
             with _writing(kept), pq.ParquetWriter(complete, _schema(lookup)) as writer:
                 if kept.exists():
                     _copy(kept, writer)
-                _append(file, new, writer)
+                _append(lookup, file, new, writer)
         return int(np.count_nonzero(new))
 
 
@@ -111,7 +112,7 @@ def _read(file: LookupFile, lookup: Lookup) -> LookupHistory:
     for first, rows in _numbered(file):
         part = slice(first, first + len(rows.keys))
         hashes[part], stored[part] = hash_ids(rows.keys, PROCESS_KEY), rows.stored
-    return LookupHistory(hashes, stored, lookup.defaults)
+    return LookupHistory(hashes, stored, lookup.defaults, lookup.vectors)
 
 
 def _numbered(file: LookupFile) -> Iterator[tuple[int, LookupRows]]:
@@ -157,20 +158,28 @@ def _copy(kept: Path, writer: pq.ParquetWriter) -> None:
             writer.write_batch(batch)
 
 
-def _append(file: LookupFile, new: Mask, writer: pq.ParquetWriter) -> None:
+def _append(lookup: Lookup, file: LookupFile, new: Mask, writer: pq.ParquetWriter) -> None:
     for first, rows in _numbered(file):
         chosen = np.flatnonzero(new[first : first + len(rows.keys)])
         if len(chosen):
             stored = rows.stored[chosen]
             columns = [rows.keys.take(pa.array(chosen)), *map(pa.array, stored["values"].T)]
             columns.insert(1, pa.array(stored["updated_at"], pa.timestamp("us", "UTC")))
+            columns += [_lists(stored[f"vector {v.name}"]) for v in lookup.vectors]
             writer.write_table(pa.Table.from_arrays(columns, schema=writer.schema))
 
 
 def _schema(lookup: Lookup) -> pa.Schema:
     values = dict.fromkeys(lookup.names, pa.float64())
-    return pa.schema(
-        {lookup.entity: pa.string(), "updated_at": pa.timestamp("us", "UTC"), **values}
+    vectors = {vector.name: pa.list_(pa.float32(), vector.width) for vector in lookup.vectors}
+    times = {"updated_at": pa.timestamp("us", "UTC")}
+    return pa.schema({lookup.entity: pa.string(), **times, **values, **vectors})
+
+
+def _lists(vectors: npt.NDArray[Any]) -> pa.FixedSizeListArray:
+    """Vectors of N rows; a float16 as the float32 that is equal to it."""
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(vectors.astype(np.float32).ravel()), vectors.shape[1]
     )
 
 

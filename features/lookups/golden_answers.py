@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import struct
 
 import numpy as np
 
 from base.arrays import Longs
 from base.compiled import prove
-from features.lookups.decoded import blank, decode
-from features.lookups.kernel.decode import spread_values
+from features.lookups.decoded import Vector, blank, blank_elements, decode
+from features.lookups.kernel.decode import spread_elements, spread_values
 from features.store.kernel.resp import ITEM, NEEDED, read_answers
 from features.store.redis_protocol import packed_mgets
 from features.store.stored_values import StoredValues
 from features.values.keys import Keys
 
 _EXPECTED = "71a6477cde4c65f071827971b211162bd8e8df3b2bb70d84b8cc03f854d2afba"
+_EXPECTED_VECTORS = "673e9f793cd920bb4f16edc8f4b4029213783d75087ad51728457ec124c7a53c"
 _DEFAULTS = (0.5, -1.0)
+_VECTORS = (Vector("half", 3, "float16", 0.25), Vector("single", 2, "float32", math.nan))
 
 
 def prove_lookups() -> None:
@@ -26,6 +29,7 @@ def prove_lookups() -> None:
         ConfigurationError: They differ.
     """
     prove("lookups", golden_results(), _EXPECTED)
+    prove("vectors", golden_vectors(), _EXPECTED_VECTORS)
 
 
 def golden_results() -> bytes:
@@ -41,6 +45,23 @@ def golden_results() -> bytes:
     )
     results = (packed_mgets(keys, 2), *decoded, table, stale)
     return b"".join(result.tobytes() for result in results)
+
+
+def golden_vectors() -> bytes:
+    """Elements of six events from values with normal, subnormal, infinite and missing ones."""
+    halves = [(1.5, -6e-8, math.nan), (65504.0, -0.0, 3e-5), (1.0, math.inf, 0.0)]
+    singles = [(0.1, 1e-45), (-0.0, math.nan), (1.0, 2.0)]
+    packed = [
+        struct.pack("<qd3e2f", at, at / 8, *half, *single)
+        for at, half, single in zip((49, 50, 100), halves, singles, strict=True)
+    ]
+    stored = StoredValues.of([*packed, None, packed[0][:-1]])
+    decoded = decode(stored, _DEFAULTS[:1], _VECTORS)
+    rows, stale = np.array([0, 1, 1, 2, 3, 4]), np.array([False] * 2 + [True] + [False] * 3)
+    blanks = blank_elements(_VECTORS)
+    elements = np.empty((len(rows), len(blanks)), np.int32)
+    spread_elements(decoded.elements, rows, stale, blanks, elements)
+    return b"".join(result.tobytes() for result in (*decoded, elements))
 
 
 def _answers() -> StoredValues:

@@ -11,17 +11,27 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from base.arrays import Floats, Longs, Mask
-from features.lookups.decoded import NEVER, DecodedLookups, blank, decode, decode_feast, layout
+from base.arrays import Floats, Floats32, Longs, Mask
+from features.lookups.decoded import (
+    NEVER,
+    DecodedLookups,
+    Vector,
+    blank,
+    blank_elements,
+    decode,
+    decode_feast,
+    layout,
+    split_vectors,
+)
 from features.lookups.history import LookupHistory
-from features.lookups.kernel.decode import ANY_AGE, spread_values
+from features.lookups.kernel.decode import ANY_AGE, spread_elements, spread_values
 from features.store.feast import FeastView
 from features.store.protocol import Hashes, ReadResult, Row
 from features.values.grouping import grouped
 from features.values.keys import Keys
 from schemas.batch import EventBatch
 
-__all__ = ["NEVER", "LookedUp", "Lookup", "LookupRequest"]
+__all__ = ["NEVER", "LookedUp", "Lookup", "LookupRequest", "Vector"]
 
 
 _STATES = ("missing", "stale", "invalid")
@@ -36,9 +46,10 @@ class Lookup:
         name: Name of the lookup.
         feature_set: Name of the feature set.
         entity: Entity whose keys it reads.
-        names: Names of the values, in the order of the layout.
-        defaults: One default for each value.
+        names: Names of the numbers, in the order of the layout.
+        defaults: One default for each number.
         max_age: Maximum age of a value at the event time, in microseconds, or None.
+        vectors: Values that are vectors; in the layout they follow the numbers.
         feast: Feature view that holds the values, if Feast has written them.
         prefix: Prefix of the keys of the values, if this worker has written them.
     """
@@ -49,11 +60,13 @@ class Lookup:
     names: tuple[str, ...]
     defaults: tuple[float, ...]
     max_age: int | None
+    vectors: tuple[Vector, ...] = ()
     feast: FeastView | None = None
     prefix: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        digest = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:8]
+        vectors = (f"{vector.name}:{vector.dtype}[{vector.width}]" for vector in self.vectors)
+        digest = hashlib.sha256("\n".join((*self.names, *vectors)).encode()).hexdigest()[:8]
         prefix = f"fw:{self.feature_set}:lookup:{self.name}:{digest}:"
         object.__setattr__(self, "prefix", prefix.encode())
 
@@ -64,13 +77,28 @@ class Lookup:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """Names of the values as "lookup.value", in the order of the layout."""
+        """Names of the numbers as "lookup.value", in the order of the layout."""
         return tuple(f"{self.name}.{name}" for name in self.names)
 
     @cached_property
+    def vectors_by_name(self) -> dict[str, Vector]:
+        """The vectors by "lookup.value", in the order of the layout."""
+        return {f"{self.name}.{vector.name}": vector for vector in self.vectors}
+
+    def default(self, column: str) -> float:
+        """Default of the value "lookup.value", or of each of its elements."""
+        vector = self.vectors_by_name.get(column)
+        return self.defaults[self.columns.index(column)] if vector is None else vector.default
+
+    @cached_property
+    def value_names(self) -> tuple[str, ...]:
+        """Names of all values, in the order of the layout."""
+        return (*self.names, *(vector.name for vector in self.vectors))
+
+    @cached_property
     def layout(self) -> np.dtype[np.void]:
-        """The dtype of one stored value: int64 updated_at in microseconds UTC, then float64s."""
-        return layout(len(self.names))
+        """The dtype of one stored value: int64 updated_at in microseconds, float64s, vectors."""
+        return layout(len(self.names), self.vectors)
 
     def keys(self, entity_keys: pa.StringArray) -> list[bytes]:
         """Keys in the store for the entity keys."""
@@ -82,10 +110,12 @@ class LookedUp(NamedTuple):
 
     Attributes:
         values: float64[N] by "lookup.value".
+        vectors: float32[N, width] by "lookup.value".
         flags: bool[N] by flag.
     """
 
     values: dict[str, Floats]
+    vectors: dict[str, Floats32]
     flags: dict[str, Mask]
 
 
@@ -124,6 +154,7 @@ class LookupRequest:
                 by_entity[entity] = grouped(batch.entity_keys[entity])
             self._requested.append(self._request(lookup, *by_entity[entity]))
         self._names = [column for lookup in lookups for column in lookup.columns]
+        self._vectors = [named for lookup in lookups for named in lookup.vectors_by_name.items()]
 
     def _request(self, lookup: Lookup, unique: Keys, rows: Longs) -> _LookupKeys:
         if lookup.feast is None:
@@ -132,7 +163,7 @@ class LookupRequest:
             return _LookupKeys(lookup, rows, slice(start, self.count))
         keys = lookup.feast.keys(unique.to_list())
         known = [key for key in keys if key is not None]
-        self.hashes.append(Hashes(known, lookup.feast.fields(lookup.names)))
+        self.hashes.append(Hashes(known, lookup.feast.fields(lookup.value_names)))
         asked = None if len(known) == len(keys) else [key is not None for key in keys]
         return _LookupKeys(lookup, rows, len(self.hashes) - 1, asked)
 
@@ -144,15 +175,15 @@ class LookupRequest:
         """
         flags: dict[str, Mask] = {}
         values = dict.fromkeys(self._names, np.empty(0))
+        vectors = {name: np.empty((0, v.width), np.float32) for name, v in self._vectors}
         for lookup, rows, where, asked in self._requested:
             if isinstance(where, DecodedLookups):
                 decoded = where
             elif isinstance(where, slice):
-                decoded = decode(answers.values[where], lookup.defaults)
+                decoded = decode(answers.values[where], lookup.defaults, lookup.vectors)
             else:
-                decoded = decode_feast(
-                    _for_all_keys(answers.hashes[where], asked, lookup), lookup.defaults
-                )
+                hashes = _for_all_keys(answers.hashes[where], asked, lookup)
+                decoded = decode_feast(hashes, lookup.defaults, lookup.vectors)
             table = np.empty((len(lookup.names), len(rows)), np.int64)
             stale = np.empty(len(rows), np.bool_)
             spread_values(
@@ -166,9 +197,12 @@ class LookupRequest:
                 stale,
             )
             values |= zip(lookup.columns, table.view(np.float64), strict=True)
+            if lookup.vectors:
+                spread = _spread(lookup, decoded, rows, stale)
+                vectors |= zip(lookup.vectors_by_name, spread, strict=True)
             masks = (decoded.missing[rows], stale, decoded.invalid[rows])
             flags |= zip(lookup.flags, masks, strict=True)
-        return LookedUp(values, flags)
+        return LookedUp(values, vectors, flags)
 
 
 class _LookupKeys(NamedTuple):
@@ -187,6 +221,14 @@ class _LookupKeys(NamedTuple):
     asked: list[bool] | None = None
 
 
+def _spread(lookup: Lookup, decoded: DecodedLookups, rows: Longs, stale: Mask) -> list[Floats32]:
+    """float32[N, width] of each vector, with its default for a stale value."""
+    default = blank_elements(lookup.vectors)
+    elements = np.empty((len(rows), len(default)), np.int32)
+    spread_elements(decoded.elements, rows, stale, default, elements)
+    return split_vectors(elements, lookup.vectors)
+
+
 def _for_all_keys(
     answered: list[Row | None], asked: list[bool] | None, lookup: Lookup
 ) -> list[Row | None]:
@@ -194,4 +236,4 @@ def _for_all_keys(
     if asked is None:
         return answered
     rows = iter(answered)
-    return [next(rows) if was else [None] * (len(lookup.names) + 1) for was in asked]
+    return [next(rows) if was else [None] * (len(lookup.value_names) + 1) for was in asked]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from base.arrays import Floats, Longs, Mask
+from base.arrays import Floats, Floats32, Longs, Mask
 from features.expression.texts import Text
 from features.values import column_values as columns
 from features.values.hash64 import PROCESS_KEY
@@ -18,7 +18,8 @@ class Frame:
 
     Attributes:
         features: float64[N] of each feature computed so far, NaN where missing.
-        lookups: float64[N] of each looked-up value, by "lookup.value".
+        lookups: float64[N] of each looked-up number, by "lookup.value".
+        vectors: float32[N, width] of each looked-up vector, likewise.
         windows: float64[N] of each window feature, by name.
         failed: bool[N] of each python feature whose function raised for a row.
         key: Key of the hashes of texts that histories store.
@@ -28,6 +29,7 @@ class Frame:
         self.key = key
         self.features: dict[str, Floats] = {}
         self.lookups: Mapping[str, Floats] = {}
+        self.vectors: Mapping[str, Floats32] = {}
         self.windows: Mapping[str, Floats] = {}
         self.failed: dict[str, Mask] = {}
         self._batch = batch

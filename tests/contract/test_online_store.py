@@ -129,6 +129,33 @@ features: [{{name: MEAN, lookup: profile.mean}}]
     assert enriched.flags.tolist() == [0, 1, 0]
 
 
+def test_vectors_that_are_loaded_are_enriched_from_any_store(
+    store: OnlineStore, tmp_path: Path
+) -> None:
+    text = f"""{making.EVENTS.replace("test", f"t{uuid.uuid4().hex}")}entities: {{card: card}}
+lookups: {{l: {{by: card, values: {{emb: {{vector: 300}}, h: {{vector: 5, dtype: float16, default: 1}}}}}}}}
+features: [{{name: emb, lookup: l.emb}}, {{name: h, lookup: l.h}}]
+"""
+    made = load_feature_set(making.write_pipeline(tmp_path, text))
+    file, random = tmp_path / "vectors.parquet", np.random.default_rng(15)
+    wide, half = (
+        random.normal(size=(700, 300)).astype(np.float32),
+        np.float16(random.random((700, 5))),
+    )
+    columns = {"card": [f"c{row}" for row in range(700)], "emb": wide.tolist(), "h": half.tolist()}
+    pq.write_table(pa.table(columns), file)
+    assert load_lookup(made, "l", file, store) == (700, 700)
+    rows = random.integers(0, 710, 1_000)
+    batch = making.events(made, 1_000, card=making.strings([f"c{row}" for row in rows]))
+    enriched = enrich(made, batch, store)
+    there = rows < 700
+    wanted = np.full((1_000, 305), np.float32(np.nan))
+    wanted[:, 300:] = 1
+    wanted[there] = np.hstack([wide, half])[rows[there]]
+    np.testing.assert_array_equal(enriched.matrix.view(np.int32), wanted.view(np.int32))
+    assert (enriched.flags == 0).tolist() == there.tolist()
+
+
 def test_hashes_are_read_field_by_field(
     store: OnlineStore, write_hash: WriteHash, prefix: bytes
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from base.errors import ConfigurationError
 from base.yaml_document import YamlDocument
 from features.definition import FeatureSet, load_feature_set
-from features.inspect.describe import describe, duration
+from features.inspect.describe import column_names, describe, duration
 from features.windows.window import Across
 from models.policy import Policy, Rules, load_policy
 from schemas.avro.paths import targets
@@ -164,7 +164,7 @@ def _of_windows(feature_set: FeatureSet) -> Iterator[Finding]:
 
 
 def _of_carried(feature_set: FeatureSet) -> Iterator[Finding]:
-    names = ", ".join(feature_set.names[place] for place in feature_set.irreproducible)
+    names = ", ".join(column_names(f for f in feature_set.features if f.irreproducible))
     if names:
         yield ok(
             REPRODUCIBLE,

@@ -138,13 +138,14 @@ def tell_unknown(feature_set: FeatureSet, *, labelled: bool, past: Container[str
         labelled: True if some events have labels.
         past: Names of the lookups with past values.
     """
+    from features.inspect.describe import column_names
     from features.windows.window import Aggregate
 
     shares = [w.name for w in feature_set.histories.windows if w.aggregate is Aggregate.FRAUD_SHARE]
     if shares and not labelled:
         note(f"without labels, {', '.join(shares)} count no frauds; give --labels FILE")
     for lookup in feature_set.lookups:
-        features = [f.name for f in feature_set.features if lookup in f.lookups]
+        features = column_names(f for f in feature_set.features if lookup in f.lookups)
         if features and lookup not in past:
             note(
                 f"without past values of lookup {lookup}, its defaults are in "

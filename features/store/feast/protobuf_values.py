@@ -1,10 +1,10 @@
-"""Decode Feast's protobuf messages ``feast.types.Value`` and ``Timestamp``, as stored in Redis."""
+"""Decode Feast's protobuf messages ``Timestamp`` and ``feast.types.Value`` with a number."""
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import NamedTuple
 
@@ -12,15 +12,10 @@ import numpy as np
 
 from base.arrays import Floats, Longs, Mask
 from base.errors import MalformedError
+from features.store.feast.protobuf_wire import FIXED32, FIXED64, MORE, NULL, VARINT, fields, signed
 
-_VARINT, _FIXED64, _SIZED, _FIXED32 = 0, 1, 2, 5
-_WIDTHS = {_FIXED64: 8, _FIXED32: 4}
-_MAX_VARINT_BYTES = 10
-_NULL = 19
 _DOUBLE = np.dtype([("tag", "u1"), ("value", "<f8")])
-_DOUBLE_TAG = 5 << 3 | _FIXED64
-_MORE = 0x80
-"""Bit of a varint's byte that is set if more bytes follow."""
+_DOUBLE_TAG = 5 << 3 | FIXED64
 _USUAL_BYTES = 12
 _SECONDS, _NANOS = slice(1, 6), slice(7, 12)
 """Bytes of the varints in a usual ``Timestamp``, each after its tag."""
@@ -104,7 +99,7 @@ def timestamps(messages: Sequence[bytes | None]) -> FeastTimes:
 def number(message: bytes) -> float:
     """Decode the number in a ``Value``, NaN for a null; MalformedError if it is not a number."""
     number = math.nan
-    for field, wire, value in _fields(message):
+    for field, wire, value, _ in fields(message):
         reader = _READERS.get((field, wire))
         if reader is None:
             raise MalformedError(f"field {field} is not a number")
@@ -115,10 +110,10 @@ def number(message: bytes) -> float:
 def timestamp(message: bytes) -> int:
     """Decode a ``Timestamp`` to microseconds since 1970; MalformedError if it is not one."""
     parts = {1: 0, 2: 0}
-    for field, wire, value in _fields(message):
-        if wire != _VARINT or field not in parts:
+    for field, wire, value, _ in fields(message):
+        if wire != VARINT or field not in parts:
             raise MalformedError(f"field {field} is not a field of a Timestamp")
-        parts[field] = _signed(value, 64)
+        parts[field] = signed(value, 64)
     seconds, nanos = parts[1], parts[2]
     if not (_FIRST_SECOND <= seconds <= _LAST_SECOND and 0 <= nanos < _NANOS_PER_SECOND):
         raise MalformedError("outside the range of a Timestamp")
@@ -146,7 +141,7 @@ def _usual_timestamps(messages: Sequence[bytes | None]) -> tuple[Longs, Mask]:
     last = np.fromiter(map(len, usual), np.int64, len(usual)) - 1
     joined = b"".join(value.ljust(_USUAL_BYTES, b"\0") for value in usual)
     table = np.frombuffer(joined, np.uint8).reshape(-1, _USUAL_BYTES)
-    ends = table < _MORE
+    ends = table < MORE
     seconds, nanos = ((table[:, part] & 0x7F) @ _SEVENS for part in (_SECONDS, _NANOS))
     alone = last == _SECONDS.stop - 1
     followed = (table[:, _SECONDS.stop] == 2 << 3) & (last >= _NANOS.start)
@@ -160,44 +155,6 @@ def _usual_timestamps(messages: Sequence[bytes | None]) -> tuple[Longs, Mask]:
     return seconds * 1_000_000 + nanos // 1000, read
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int, int]]:
-    """Number, wire type and content of each field: the bits of a fixed field, nothing of a text."""
-    place = 0
-    while place < len(message):
-        tag, place = _varint(message, place)
-        field, wire = tag >> 3, tag & 7
-        value = 0
-        if wire == _VARINT:
-            value, place = _varint(message, place)
-        elif wire == _SIZED:
-            length, place = _varint(message, place)
-            place += length
-        elif wire in _WIDTHS:
-            start, place = place, place + _WIDTHS[wire]
-            value = int.from_bytes(message[start:place], "little")
-        else:
-            raise MalformedError(f"wire type {wire}")
-        if place > len(message):
-            raise MalformedError("it is cut off")
-        yield field, wire, value
-
-
-def _varint(message: bytes, place: int) -> tuple[int, int]:
-    """A number of up to 64 bits, and the index after it."""
-    number = 0
-    for count, byte in enumerate(message[place : place + _MAX_VARINT_BYTES]):
-        number |= (byte & 0x7F) << 7 * count
-        if byte < 0x80:
-            return number & (1 << 64) - 1, place + count + 1
-    raise MalformedError("a number does not end")
-
-
-def _signed(value: int, bits: int) -> int:
-    """``value``'s low bits in two's complement."""
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if value >> (bits - 1) else value
-
-
 def _float(value: int) -> float:
     return float(struct.unpack("<f", value.to_bytes(4, "little"))[0])
 
@@ -207,12 +164,12 @@ def _double(value: int) -> float:
 
 
 _READERS: dict[tuple[int, int], Callable[[int], float]] = {
-    (3, _VARINT): lambda value: float(_signed(value, 32)),
-    (4, _VARINT): lambda value: float(_signed(value, 64)),
-    (5, _FIXED64): _double,
-    (6, _FIXED32): _float,
-    (7, _VARINT): lambda value: float(value != 0),
-    (8, _VARINT): lambda value: float(_signed(value, 64)),
-    (_NULL, _VARINT): lambda _value: math.nan,
+    (3, VARINT): lambda value: float(signed(value, 32)),
+    (4, VARINT): lambda value: float(signed(value, 64)),
+    (5, FIXED64): _double,
+    (6, FIXED32): _float,
+    (7, VARINT): lambda value: float(value != 0),
+    (8, VARINT): lambda value: float(signed(value, 64)),
+    (NULL, VARINT): lambda _value: math.nan,
 }
 """Conversion by field number and wire type: int32, int64, double, float, bool, time, null."""

@@ -168,6 +168,21 @@ def test_a_wrong_lookup_is_refused_before_a_table_is_written(
     assert not out.exists()
 
 
+def test_a_vector_with_defaults_is_named_by_its_first_and_last_column(
+    pipeline: Path, events: Path, tmp_path: Path
+) -> None:
+    text = (
+        FEATURES.replace("lat: }", "lat: {vector: 20}}") + "  - {name: lat, lookup: holder.lat}\n"
+    )
+    write_pipeline(pipeline, text + "  - {name: NORTH, expr: lat_3 > 0}\n")
+    out = tmp_path / "table.parquet"
+    result = run("build", "-p", pipeline, "--events", events, "--out", out)
+    assert result.stderr.splitlines()[0] == defaults(
+        "holder", "AGE, OLD, OLD_RISK, lat_0 … lat_19, NORTH"
+    )
+    assert pq.read_table(out).column_names[4:24] == [f"lat_{element}" for element in range(20)]
+
+
 def test_what_cannot_be_kept_is_not_loaded(
     pipeline: Path, store: MemoryStore, tmp_path: Path
 ) -> None:

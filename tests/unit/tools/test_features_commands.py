@@ -155,6 +155,7 @@ def test_show_in_json_has_it_whole() -> None:
         "default": 0,
         "reproducible": False,
         "fingerprint": made.features[made.names.index("MERCHANT_COUNT_1H")].fingerprint,
+        "vector": None,
     }
     assert features["HOME_LAT"]["default"] == "nan"
     assert features["AMOUNT"]["default"] is None
@@ -241,3 +242,46 @@ def test_a_table_is_built_of_the_example_with_every_kind(data_dir: Path, tmp_pat
     ):
         merchants.setdefault(card, set()).add(merchant)  # these events are of the first days
         assert found == len(merchants[card])
+
+
+VECTOR = f"""{EVENTS}entities: {{card: card}}
+lookups: {{profile: {{by: card, values: {{emb: {{vector: 12, default: 0}}, risk: }}}}}}
+features:
+  - {{name: A, field: x}}
+  - {{name: emb, lookup: profile.emb}}
+  - {{name: RISK, lookup: profile.risk}}
+  - {{name: SUM, expr: emb_3 + A}}
+"""
+
+
+def test_show_has_a_line_for_a_vector_and_json_each_column(tmp_path: Path) -> None:
+    path = write_pipeline(tmp_path, VECTOR)
+    made = load_feature_set(path)
+    lines = run("show", "--set", path).stdout.splitlines()
+    assert [line.split("  ")[0].strip() for line in lines[1:]] == [
+        "A",
+        "emb_0 … emb_11",
+        "RISK",
+        "SUM",
+    ]
+    fingerprints = {feature.name: feature.fingerprint for feature in made.features}
+    words = [word.strip() for word in lines[2].split("  ") if word]
+    assert words == ["emb_0 … emb_11", "lookup", "profile.emb[0 … 11] by card", "0"]
+    shown = json.loads(run("show", "--set", path, "--json").stdout)["features"]
+    assert [feature["name"] for feature in shown] == list(made.names)
+    assert shown[4]["definition"] == "profile.emb[3] by card"
+    assert shown[4]["vector"] == "emb"
+    assert shown[4]["fingerprint"] == fingerprints["emb_3"]
+    assert shown[0]["vector"] is None
+
+
+def test_check_and_explain_name_a_vector_by_its_first_and_last_column(tmp_path: Path) -> None:
+    path = write_pipeline(tmp_path, VECTOR)
+    shown = run("check", "--set", path).stdout
+    assert "emb_0 … emb_11, RISK, SUM: cannot be recomputed from the topic" in shown
+    assert "15 features, 1 lookup" in shown
+    events = tmp_path / "events.parquet"
+    at = pa.array([0], pa.timestamp("us", "UTC"))
+    pq.write_table(pa.table({"id": ["e"], "at": at, "card": ["a"], "x": [1.5]}), events)
+    refused = run("explain", "emb", "e", "--events", events, "--set", path).exception
+    assert str(refused) == "emb is a vector: name one of its columns, emb_0 … emb_11"

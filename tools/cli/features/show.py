@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -71,8 +72,10 @@ def _json_number(value: float | None) -> float | str | None:
 
 
 def _rows(features: Iterable[Described]) -> list[tuple[str, ...]]:
+    """One row for each entry of features.yaml."""
     from features.inspect.describe import number
 
+    entries = groupby(features, lambda feature: feature.vector or feature.name)
     return [
         (
             feature.name,
@@ -82,8 +85,20 @@ def _rows(features: Iterable[Described]) -> list[tuple[str, ...]]:
             number(feature.default),
             feature.fingerprint[:_DIGITS],
         )
-        for feature in features
+        for feature in (_entry(list(columns)) for _, columns in entries)
     ]
+
+
+def _entry(columns: list[Described]) -> Described:
+    """A feature, or all columns of a vector together, without their fingerprints."""
+    from features.inspect.describe import range_name
+
+    first, last = columns[0], columns[-1]
+    if first is last:
+        return first
+    definition = first.definition.replace("[0]", f"[0 … {len(columns) - 1}]", 1)
+    name = range_name(first.name, last.name)
+    return replace(first, name=name, definition=definition, fingerprint="")
 
 
 def _lines(features: Iterable[Described]) -> list[str]:
