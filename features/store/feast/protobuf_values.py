@@ -104,7 +104,7 @@ def timestamps(messages: Sequence[bytes | None]) -> FeastTimes:
 def number(message: bytes) -> float:
     """Decode the number in a ``Value``, NaN for a null; MalformedError if it is not a number."""
     number = math.nan
-    for field, wire, value in _fields(message):
+    for field, wire, value, _ in message_fields(message):
         reader = _READERS.get((field, wire))
         if reader is None:
             raise MalformedError(f"field {field} is not a number")
@@ -115,7 +115,7 @@ def number(message: bytes) -> float:
 def timestamp(message: bytes) -> int:
     """Decode a ``Timestamp`` to microseconds since 1970; MalformedError if it is not one."""
     parts = {1: 0, 2: 0}
-    for field, wire, value in _fields(message):
+    for field, wire, value, _ in message_fields(message):
         if wire != _VARINT or field not in parts:
             raise MalformedError(f"field {field} is not a field of a Timestamp")
         parts[field] = _signed(value, 64)
@@ -160,18 +160,23 @@ def _usual_timestamps(messages: Sequence[bytes | None]) -> tuple[Longs, Mask]:
     return seconds * 1_000_000 + nanos // 1000, read
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, int, int]]:
-    """Number, wire type and content of each field: the bits of a fixed field, nothing of a text."""
+def message_fields(message: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Number, wire type, bits and bytes of each field; a sized field has no bits, others no bytes.
+
+    Raises:
+        MalformedError: The message is not valid protobuf.
+    """
     place = 0
     while place < len(message):
         tag, place = _varint(message, place)
         field, wire = tag >> 3, tag & 7
-        value = 0
+        value, content = 0, b""
         if wire == _VARINT:
             value, place = _varint(message, place)
         elif wire == _SIZED:
-            length, place = _varint(message, place)
-            place += length
+            length, start = _varint(message, place)
+            place = start + length
+            content = message[start:place]
         elif wire in _WIDTHS:
             start, place = place, place + _WIDTHS[wire]
             value = int.from_bytes(message[start:place], "little")
@@ -179,7 +184,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int, int]]:
             raise MalformedError(f"wire type {wire}")
         if place > len(message):
             raise MalformedError("it is cut off")
-        yield field, wire, value
+        yield field, wire, value, content
 
 
 def _varint(message: bytes, place: int) -> tuple[int, int]:
