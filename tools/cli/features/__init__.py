@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tools.cli.check import check_features
 from tools.cli.features.build import build
+from tools.cli.features.diff import diff
 from tools.cli.features.drop import drop_layout
 from tools.cli.features.explain import explain
 from tools.cli.features.fill import fill
@@ -23,6 +24,7 @@ def _group() -> None:
 
 app.command("check")(check_features)
 app.command("show")(show)
+app.command("diff")(diff)
 app.command("import-feast")(import_feast)
 app.command("load")(load)
 app.command("load-labels")(load_labels)
