@@ -162,11 +162,11 @@ def entity_names(features: Mapping[str, Any]) -> dict[str, str]:
     """Entities of the content of a features.yaml, by their names, fields and aliases of these."""
     entities = features.get("entities")
     events = features.get("events")
-    aliases = events.get("aliases") if isinstance(events, dict) else None
-    names: dict[str, str] = {}
-    for name, field in entities.items() if isinstance(entities, dict) else ():
-        alias = aliases.get(field) if isinstance(aliases, dict) and isinstance(field, str) else None
-        for key in (alias, field, name):
-            if isinstance(key, str):
-                names[key] = name
+    aliases = events.get("aliases") if isinstance(events, dict) else {}
+    fields = entities if isinstance(entities, dict) else {}
+    names = {name: name for name in fields}
+    for name, field in fields.items():
+        if isinstance(field, str):
+            names.setdefault(field, name)
+            names.setdefault((aliases or {}).get(field, name), name)
     return names
