@@ -118,13 +118,13 @@ def test_the_part_of_a_definition_that_changed(
 
 
 def test_a_changed_python_file_changes_its_feature(tmp_path: Path) -> None:
-    sets = []
+    sets: list[FeatureSet] = []
     for folder, comment in (("old", ""), ("new", "# v2\n")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "own.py").write_text(f"{comment}def same(x):\n    return x + 0.0\n")
         text = TEXT + "  - {name: OWN, python: './own.py:same', args: [z]}\n"
         sets.append(make(tmp_path / folder, text))
-    (change,) = compare(*sets, None).features.changed
+    (change,) = compare(sets[0], sets[1], None).features.changed
     assert change.parts == ("the content of its Python file",)
 
 
@@ -294,10 +294,9 @@ class Bundles:
 
 def test_models_that_no_longer_fit(tmp_path: Path) -> None:
     prints = {f.name: f.fingerprint for f in make(tmp_path / "base", TEXT).features}
-    pick = lambda *names: [(name, prints[name]) for name in names]  # noqa: E731
     location = Bundles(
-        v1=pick("AGE", "AMOUNT"),
-        v2=pick("AMOUNT", "COUNT", "MEAN"),
+        v1=[(name, prints[name]) for name in ("AGE", "AMOUNT")],
+        v2=[(name, prints[name]) for name in ("AMOUNT", "COUNT", "MEAN")],
         v0=[("AMOUNT", "0123456789")],
     )
     edits = [("over: 7d}", "over: 1d}"), ("{name: MEAN,", "{name: AVG,"), ("/ MEAN", "/ AVG")]
