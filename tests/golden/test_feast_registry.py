@@ -13,7 +13,7 @@ from features.definition.spec import LookupSpec
 from tests.support.making import EVENTS, write_pipeline
 from tools.cli.features import app
 from tools.feast_repo.lookups_yaml import lookups_yaml
-from tools.feast_repo.registry import TypedName, parse_registry
+from tools.feast_repo.registry import parse_registry
 from tools.feast_repo.repository import read_repository
 
 REPO = Path(__file__).parent / "feast_repo"
@@ -71,6 +71,7 @@ ENTITIES = {"card_id": "card", "shop_no": "shop"}
 def test_the_lookups_of_the_repository() -> None:
     text = lookups_yaml(read_repository(REPO), ENTITIES)
     assert yaml.safe_load(text) == {"lookups": LOOKUPS}
+    assert "card_id:" not in text, "a view of a stream lists its join key as a feature, too"
     for lookup in LOOKUPS.values():
         LookupSpec.model_validate(lookup)
 
@@ -126,15 +127,3 @@ def test_views_of_other_projects_are_left_out() -> None:
     registry = parse_registry(REGISTRY.read_bytes(), "other")
     assert not registry.views
     assert not registry.on_demand
-
-
-def test_without_columns_of_entities_their_own_join_keys_are_used() -> None:
-    """Registries of Feast before 0.24 have only names of entities in their views."""
-    content = REGISTRY.read_bytes()
-    # Field 12 of a view, as in `b\r\n\x0bcustomer_id…`, becomes field 31, which nobody knows.
-    old = content.replace(
-        b"b\x0f\n\x0bcustomer_id\x10\x04", b"\xfa\x01\x0e\n\x0bcustomer_i\x10\x04"[:17]
-    )
-    assert old != content
-    views = {view.name: view for view in parse_registry(old, "fraud").views}
-    assert views["customer_profile"].join_keys == (TypedName("customer_id", 4),)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from base.address import mask_addresses
 from base.file_path import FilePath, file_path
 from tools.cli.options import HERE, PipelineOption
 
@@ -100,7 +99,7 @@ def _steps_from_sample(folder: Path, sample: FilePath, found: SampleGuesses) -> 
     guesses = found.guesses
     scale = "" if guesses.amount_scale == _USUAL_SCALE else f" --scale {guesses.amount_scale}"
     model = quote(str(folder / "model"))
-    files = f"--events {quote(mask_addresses(str(sample)))}{sort} --out {table}"
+    files = f"--events {quote(str(sample))}{sort} --out {table}"
     steps = [
         f"fraud-worker features check --pipeline {named}    checks the features",
         f"fraud-worker features build --pipeline {named} {files}    builds a training table",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from base.address import mask_addresses
 from base.errors import ConfigurationError, SchemaRefusedError
 from base.file_path import FilePath
 from features.definition.event_fields import SchemaFields
@@ -53,7 +52,7 @@ def guess_file(path: FilePath) -> SampleGuesses:
         facts=_facts(sample, derived, record),
         rows=sample.rows,
         extent=sample.extent,
-        file=mask_addresses(str(path)),
+        file=str(path),
         names=derived.names,
         stored={path: sample.columns[name].type for path, name in derived.names.items()},
         unusable=derived.unusable,

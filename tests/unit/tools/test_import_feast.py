@@ -83,6 +83,29 @@ def test_a_folder_without_a_repository_is_refused(tmp_path: Path) -> None:
     assert "name the folder of a Feast repository" in str(result.exception)
 
 
+def field(number: int, content: bytes | int) -> bytes:
+    """A field of a protobuf message, with fewer than 128 bytes."""
+    if isinstance(content, bytes):
+        return bytes([number << 3 | 2, len(content)]) + content
+    more = []
+    while content >= 1 << 7:
+        more.append(content & 0x7F | 0x80)
+        content >>= 7
+    return bytes([number << 3, *more, content])
+
+
+def test_join_keys_of_views_that_have_only_names_of_entities() -> None:
+    """Registries of earlier versions of Feast have no columns of entities in their views."""
+    entity = b"".join([field(1, b"card"), field(2, 4), field(4, b"card_id"), field(9, b"p")])
+    ttl = field(1, 1) + field(2, 500_000_000)
+    feature = field(1, b"risk") + field(2, 5)
+    view = [field(1, b"v"), field(2, b"p"), field(3, b"card"), field(4, feature), field(6, ttl)]
+    registry = field(1, field(1, entity)) + field(6, field(1, b"".join([*view, field(8, 1)])))
+    assert parse_registry(field(3, b"1") + registry, "p").views == (
+        RegistryView("v", (TypedName("card_id", 4),), (TypedName("risk", 5),), 1_500_000, True),
+    )
+
+
 def test_another_version_of_registries_is_refused() -> None:
     assert CONTENT.count(b"\x1a\x011") == 1
     with pytest.raises(MalformedError, match="registry_schema_version is 2, 1 is known"):

@@ -203,8 +203,11 @@ def test_types_of_the_schema(values: pa.Array, kind: Any, tmp_path: Path) -> Non
     assert types["extra"] == kind
 
 
-def test_keys_that_a_data_frame_has_made_floats_are_whole_numbers(tmp_path: Path) -> None:
-    found = guessed(tmp_path, device_id=pa.array([7.0, None] * (ROWS // 2)))
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_keys_that_a_data_frame_has_made_floats_are_whole_numbers(
+    missing: float | None, tmp_path: Path
+) -> None:
+    found = guessed(tmp_path, device_id=pa.array([7.0, missing] * (ROWS // 2)))
     types = {field["name"]: field["type"] for field in found.schema["fields"]}
     assert types["device_id"] == ["null", "long"]
     assert found.guesses.left_out["device"].why == "it is null in 50.0% of the rows"
@@ -330,6 +333,38 @@ def test_the_label_is_0_or_1(tmp_path: Path) -> None:
     found = guessed(tmp_path, is_fraud=None, Class=["0", "1"] * (ROWS // 2))
     assert found.guesses.label.leaf is not None
     assert found.guesses.label.leaf.path == "Class"
+
+
+def test_of_two_labels_the_shorter_name_is_the_label(tmp_path: Path) -> None:
+    path = parquet(tmp_path, {"is_fraud_reported": [0, 1] * (ROWS // 2), **columns()})
+    guesses = guess_file(path).guesses
+    assert guesses.label.leaf is not None
+    assert guesses.label.leaf.path == "is_fraud"
+    assert guesses.excluded == {"is_fraud_reported": "named like a label"}
+
+
+def test_row_numbers_are_the_last_choice_of_an_id(tmp_path: Path) -> None:
+    other = {"row": [*range(ROWS)], **columns(blob=[f"{row * 7919:x}" for row in range(ROWS)])}
+    del other["payment_id"]
+    guesses = guess_file(parquet(tmp_path, other)).guesses
+    assert guesses.event_id.leaf is not None
+    assert guesses.event_id.leaf.path == "blob"
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("seen_at", columns()["created"][::-1]),
+        ("settled_at", columns()["created"]),
+        ("loaded", [START] * ROWS),
+    ],
+)
+def test_times_of_something_else_are_not_the_event_time(
+    name: str, values: Any, tmp_path: Path
+) -> None:
+    guesses = guess_file(parquet(tmp_path, {name: values, **columns()})).guesses
+    assert guesses.time.leaf is not None
+    assert guesses.time.leaf.path == "created"
 
 
 def test_an_id_needs_no_name(tmp_path: Path) -> None:
