@@ -356,7 +356,7 @@ def test_row_numbers_are_the_last_choice_of_an_id(tmp_path: Path) -> None:
     [
         ("seen_at", columns()["created"][::-1]),
         ("settled_at", columns()["created"]),
-        ("loaded", [START] * ROWS),
+        ("batch", [START] * ROWS),
     ],
 )
 def test_times_of_something_else_are_not_the_event_time(
@@ -365,6 +365,18 @@ def test_times_of_something_else_are_not_the_event_time(
     guesses = guess_file(parquet(tmp_path, {name: values, **columns()})).guesses
     assert guesses.time.leaf is not None
     assert guesses.time.leaf.path == "created"
+
+
+def test_a_time_of_something_else_is_not_taken_for_want_of_another(tmp_path: Path) -> None:
+    found = guessed(tmp_path, created=None, settled_at=columns()["created"])
+    assert found.guesses.time.leaf is None
+    assert "no column has times in 2000 to 2099; add one to the file" in found.guesses.time.why
+
+
+def test_a_time_that_is_a_plain_number_is_no_feature(tmp_path: Path) -> None:
+    login = np.random.default_rng(2).permutation(ROWS) + 1_714_521_600
+    found = guessed(tmp_path, login=login)
+    assert found.guesses.others["login (long)"] == "a time in s"
 
 
 def test_an_id_needs_no_name(tmp_path: Path) -> None:
