@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,28 +58,49 @@ def derive_schema(sample: Sample) -> SampleSchema:
     types: dict[str, Any] = {}
     names: dict[str, str] = {}
     unusable: dict[str, str] = {}
+    legal = _LegalNames(sample.columns)
     for name, array in sample.columns.items():
         kind = _avro_type(name, array)
         if kind is None:
             unusable[name] = _why_unusable(array)
+        elif not name or not name.isprintable():
+            unusable[name] = "its name is empty or has characters that are no text: rename it"
         elif any(other.startswith(f"{name}.") for other in sample.columns):
             unusable[name] = "some rows have a value, others an object"
         else:
-            path = _path(name, {*names, *sample.columns} - {name})
+            path = legal.path(name)
             names[path] = name
             types[path] = ["null", kind] if array.null_count or _has_nan(kind, array) else kind
     fields = _fields(types, _RECORD)
     return SampleSchema({"type": "record", "name": _RECORD, "fields": fields}, names, unusable)
 
 
-def _path(name: str, taken: Collection[str]) -> str:
-    """Path with names that Avro allows, none of those ``taken``."""
-    parts = [_ILLEGAL.sub("_", part) for part in name.split(".")]
-    legal = ".".join(f"_{part}" if not part or part[0].isdigit() else part for part in parts)
-    path, number = legal, 2
-    while path in taken:
-        path, number = f"{legal}_{number}", number + 1
-    return path
+class _LegalNames:
+    """Names that Avro allows for those of a file, different for different ones."""
+
+    def __init__(self, columns: Iterable[str]) -> None:
+        self._originals = {part for name in columns for part in name.split(".")}
+        self._legal: dict[tuple[str, str], str] = {}
+
+    def path(self, name: str) -> str:
+        """Path of a column; a name that Avro allows stays as it is."""
+        path = ""
+        for part in name.split("."):
+            if (path, part) not in self._legal:
+                self._legal[path, part] = self._unique(path, part)
+            path = f"{path}.{self._legal[path, part]}".lstrip(".")
+        return path
+
+    def _unique(self, above: str, part: str) -> str:
+        legal = _ILLEGAL.sub("_", part)
+        legal = f"_{legal}" if not legal or legal[0].isdigit() else legal
+        if legal == part:
+            return part
+        taken = {own for (parent, _), own in self._legal.items() if parent == above}
+        name, number = legal, 2
+        while name in taken | self._originals:
+            name, number = f"{legal}_{number}", number + 1
+        return name
 
 
 def _fields(types: Mapping[str, Any], record: str) -> list[dict[str, Any]]:

@@ -103,7 +103,7 @@ def _minor_units(leaf: Leaf | None) -> str:
 def _entities(guesses: Guesses) -> Iterator[str]:
     yield "entities:" if guesses.entities else "entities: {}"
     for name, key in guesses.entities.items():
-        yield commented(f"  {name}: {_path(key)}", _why(key))
+        yield commented(f"  {scalar(name)}: {_path(key)}", _why(key))
     for name, key in guesses.left_out.items():
         yield commented(f"  #{name}: {_path(key)}", f"left out: {key.why}")
 
@@ -195,7 +195,7 @@ def _windows(guesses: Guesses, names: _Names) -> Iterator[Starter]:
     payer, own = _payer(guesses)
     if payer is None:
         return
-    by = f"by: {payer}"
+    by = f"by: {scalar(payer)}"
     remark = "" if own else "a topic of several partitions needs a delay here"
     for over in ("1d", "7d"):
         yield _window(names, f"{payer}_count_{over}", f"window: count, {by}, over: {over}", remark)
@@ -211,7 +211,7 @@ def _windows(guesses: Guesses, names: _Names) -> Iterator[Starter]:
             yield Starter(ratio, "amount", f"  - {{name: {ratio}, expr: {amount.path} / {mean}}}")
     others = [name for name in guesses.entities if name != payer]
     if guesses.label.leaf is not None and others:
-        text = f"window: fraud_share, by: {others[0]}, over: 30d, delay: 7d"
+        text = f"window: fraud_share, by: {scalar(others[0])}, over: 30d, delay: 7d"
         yield _window(names, f"{others[0]}_fraud_share_30d", text, "delay: as of the label")
 
 

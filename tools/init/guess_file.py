@@ -13,9 +13,10 @@ from schemas.files.values import to_column
 from tools.init.column_types import SampleSchema, declared_schema, derive_schema
 from tools.init.facts import Facts
 from tools.init.guess import Guesses
-from tools.init.guess_sample import SampledRecord, guess_from
+from tools.init.guess_sample import guess_from
 from tools.init.leaves import Record, record_of
 from tools.init.sample import Sample, read_sample
+from tools.init.sampled_record import SampledRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,73 +14,30 @@ from schemas.files.arrow_values import is_text
 from tools.init.facts import Facts
 from tools.init.guess import (
     NO_AMOUNT,
-    PAYERS,
     Guess,
     Guesses,
     amount_rank,
     and_others,
     best,
-    entities,
     id_rank,
     is_key,
     is_label,
     is_other_time,
     names_a_key,
-    partition_key,
     time_rank,
 )
+from tools.init.guess_keys import guess_entities, guess_partition_key
 from tools.init.leaks import gives_label_away
-from tools.init.leaves import Leaf, Record
+from tools.init.leaves import Leaf
+from tools.init.sampled_record import NEARLY, SampledRecord
 from tools.init.yaml_text import scalar
 
-_FEW_ROWS = 100
-"""Below this number of rows, values prove little."""
-_NEARLY = 0.99
-_FEWEST_KEYS = 20
 _MOST_CATEGORIES = 50
 _MOST_CHARACTERS = 100
 _MOST_FEATURES = 2_000
 _TARGET_WORDS = frozenset({"class", "target", "outcome"})
 _USUAL_DIGITS = 2
 _SINGLES = (pa.float16(), pa.float32())
-
-
-@dataclass(frozen=True, slots=True)
-class SampledRecord:
-    """A record, with facts about its values in a sample.
-
-    Attributes:
-        record: The record.
-        facts: Facts about the values of each field that the file has, by path.
-        rows: Number of rows.
-        extent: The rows, in words.
-        file: Path of the file.
-        names: Name of the column in the file, by path.
-        stored: Type of the column in the file, by path.
-        unusable: Reason why a column is no field, by its name in the file.
-    """
-
-    record: Record
-    facts: Mapping[str, Facts]
-    rows: int
-    extent: str
-    file: str
-    names: Mapping[str, str]
-    stored: Mapping[str, pa.DataType]
-    unusable: Mapping[str, str]
-
-    @property
-    def is_small(self) -> bool:
-        """True if the rows are too few to prove much."""
-        return self.rows < _FEW_ROWS
-
-    def is_proven(self, share: float) -> bool:
-        """True if a share of the rows is nearly all of them, and they are not too few."""
-        return share >= _NEARLY and not self.is_small
-
-    def is_in_order(self, time: Leaf) -> bool:
-        """True if nearly no event is earlier than the one before."""
-        return self.facts[time.path].in_order_share >= _NEARLY
 
 
 def guess_from(sampled: SampledRecord) -> tuple[Guesses, frozenset[str]]:
@@ -98,7 +55,7 @@ def guess_from(sampled: SampledRecord) -> tuple[Guesses, frozenset[str]]:
     event_id = _event_id([leaf for leaf in rest if leaf is not time.leaf], sampled)
     amount = best([leaf for leaf in rest if leaf is not event_id.leaf], amount_rank, NO_AMOUNT)
     taken = [event_id.leaf, time.leaf, amount.leaf]
-    bound, left_out = _entities([leaf for leaf in rest if leaf not in taken], sampled)
+    bound, left_out = guess_entities([leaf for leaf in rest if leaf not in taken], sampled)
     taken += [key.leaf for key in bound.values()]
     features, others = _features([leaf for leaf in rest if leaf not in taken], sampled)
     hidden = frozenset({*leaks, *([label.leaf.path] if label.leaf else [])})
@@ -111,7 +68,7 @@ def guess_from(sampled: SampledRecord) -> tuple[Guesses, frozenset[str]]:
         time_unit=unit,
         amount=amount,
         amount_scale=_amount_scale(amount.leaf, sampled),
-        partition_key=_partition_key(bound),
+        partition_key=guess_partition_key(bound),
         entities=bound,
         left_out=left_out,
         label=label,
@@ -208,7 +165,7 @@ def _event_id(leaves: Iterable[Leaf], sampled: SampledRecord) -> Guess:
         by_name = named(leaf)
         distinct = facts.distinct / sampled.rows
         if by_name is not None:
-            return by_name if distinct >= _NEARLY or sampled.is_small else None
+            return by_name if distinct >= NEARLY or sampled.is_small else None
         if not (facts.is_unique and sampled.is_proven(distinct)):
             return None
         return 1_000 if names_a_key(leaf.words) else 2_000 + facts.never_falls
@@ -239,55 +196,6 @@ def _amount_scale(leaf: Leaf | None, sampled: SampledRecord) -> int:
     return max(_USUAL_DIGITS, sampled.facts[leaf.path].decimal_digits(single=single) or 0)
 
 
-def _entities(
-    leaves: list[Leaf], sampled: SampledRecord
-) -> tuple[dict[str, Guess], dict[str, Guess]]:
-    """Guess the entities that are bound, and those that are left out."""
-    bound: dict[str, Guess] = {}
-    left_out: dict[str, Guess] = {}
-    for name, leaf in entities(leaves).items():
-        facts = sampled.facts[leaf.path]
-        if facts.nulls:
-            left_out[name] = Guess(leaf, f"it is null in {facts.nulls_share:.1%} of the rows")
-        elif sampled.is_proven(facts.distinct / sampled.rows):
-            left_out[name] = Guess(leaf, f"hardly any value is repeated in {sampled.extent}")
-        else:
-            bound[name] = Guess(leaf, f"by its name; {_keys(facts, sampled)}")
-    if not any(name in bound for name in PAYERS):
-        named = [key.leaf for key in bound.values()]
-        bound |= _unnamed([leaf for leaf in leaves if leaf not in named], sampled)
-    return bound, left_out
-
-
-def _unnamed(leaves: Iterable[Leaf], sampled: SampledRecord) -> dict[str, Guess]:
-    """Guess an entity by its values alone: the key with most values, each of several events."""
-    keys = [
-        leaf
-        for leaf in leaves
-        if is_key(leaf)
-        and (leaf.kind is Kind.STRING or names_a_key(leaf.words))
-        and not sampled.facts[leaf.path].nulls
-        and _FEWEST_KEYS <= sampled.facts[leaf.path].distinct <= sampled.rows / 2
-    ]
-    if not keys:
-        return {}
-    leaf = max(keys, key=lambda key: sampled.facts[key.path].distinct)
-    name = "_".join(leaf.own_words) or "key"
-    others = [key.path for key in keys if key is not leaf]
-    why = f"the most repeated keys: {_keys(sampled.facts[leaf.path], sampled)}"
-    return {f"_{name}" if name[0].isdigit() else name: Guess(leaf, and_others(why, others))}
-
-
-def _keys(facts: Facts, sampled: SampledRecord) -> str:
-    return f"{facts.distinct:,} distinct values in {sampled.extent}"
-
-
-def _partition_key(bound: Mapping[str, Guess]) -> Guess:
-    guess = partition_key(bound)
-    unnamed = [key for key in bound.values() if not key.why.startswith("by its name")]
-    return unnamed[0] if guess.leaf is None and unnamed else guess
-
-
 def _features(
     leaves: Iterable[Leaf], sampled: SampledRecord
 ) -> tuple[tuple[Leaf, ...], dict[str, str]]:
@@ -316,8 +224,10 @@ def _why_no_feature(leaf: Leaf, facts: Facts, rows: int) -> str:
     if leaf.kind is Kind.STRING:
         if facts.distinct > min(_MOST_CATEGORIES, max(rows // 4, 2)):
             return f"text of {facts.distinct:,} distinct values"
-        long = any(not value or len(value) > _MOST_CHARACTERS for value in facts.values)
-        return "long or empty texts" if long else ""
+        usable = all(
+            value.isprintable() and 0 < len(value) <= _MOST_CHARACTERS for value in facts.values
+        )
+        return "" if usable else "some texts are empty, long or not printable"
     if leaf.kind is Kind.LONG and names_a_key(leaf.words):
         return "named like a key"
     if leaf.kind is Kind.LONG and facts.unit is not None:

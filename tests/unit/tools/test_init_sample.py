@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
+import tempfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from base.errors import ConfigurationError
@@ -24,6 +28,7 @@ from tools.cli.commands import app
 from tools.init.guess_file import SampleGuesses, guess_file
 from tools.init.pipeline_folder import write_sampled_pipeline
 from tools.init.sample import read_sample
+from tools.init.yaml_text import OPEN
 from worker.settings import load_settings
 
 START = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
@@ -461,6 +466,79 @@ def test_a_file_without_rows_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="has no rows with values to guess from"):
         write_sampled_pipeline(tmp_path / "p", path, force=False)
     assert not (tmp_path / "p").exists()
+
+
+COLUMN_NAMES = st.one_of(
+    st.sampled_from(
+        [
+            *("id", "transaction_id", "event_time", "ts", "amount", "customer_id", "card", "class"),
+            *("from", "null", "no", "hour", "weekday", "hour_code", "is_fraud", "a b", "a_b", "ü"),
+            *(
+                "y",
+                "1",
+                "",
+                "a.b",
+                "a.c",
+                "a",
+                "x" * 300,
+                "new\nline",
+                "merchant",
+                "amount_to_card",
+            ),
+        ]
+    ),
+    st.text(max_size=5),
+)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pa.Table:
+    """A table of columns of any types and names, with few or with many distinct values."""
+    rows = draw(st.sampled_from([1, 2, 99, 150]))
+    values = st.one_of(
+        *(st.integers(0, 3), st.booleans(), st.text(max_size=3), st.floats(allow_nan=True)),
+        *(st.integers(-(2**63), 2**63 - 1), st.decimals(-99, 99, places=2)),
+        *(st.datetimes(), st.dates(), st.binary(max_size=2), st.lists(st.integers(), max_size=1)),
+        *(st.just(None), st.times(), st.fixed_dictionaries({"n": st.integers(0, 9)})),
+    )
+    columns = {}
+    for name in draw(st.lists(COLUMN_NAMES, min_size=1, max_size=6, unique=True)):
+        match draw(st.integers(0, 3)):
+            case 0:
+                columns[name] = pa.array([f"{row}" for row in range(rows)])
+            case 1:
+                columns[name] = pa.array([1_714_521_600 + row for row in range(rows)])
+            case 2:
+                columns[name] = pa.array([row % 60 for row in range(rows)])
+            case _:
+                value = draw(values)
+                columns[name] = pa.array([value, *[None] * draw(st.integers(0, 1))] * rows)[:rows]
+    return pa.table(columns)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tables())
+def test_a_folder_from_any_sample_loads_or_names_what_is_open(table: pa.Table) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pq.write_table(table, folder / "sample.parquet")
+        refused = None
+        try:
+            files, _ = write_sampled_pipeline(folder / "p", folder / "sample.parquet", force=False)
+        except ConfigurationError as error:
+            refused = str(error)
+        if refused is not None:
+            assert "--sample: " in refused
+            return
+        catalogue = load_policy(folder / "p" / "policy.yaml").catalogue
+        if files.still_open:
+            with pytest.raises(ConfigurationError, match=re.escape(OPEN)):
+                load_feature_set(folder / "p" / "features.yaml")
+        else:
+            made = load_feature_set(folder / "p" / "features.yaml")
+            assert catalogue is not None
+            catalogue.check(made.names)
+            list(EventTableReader(made, [folder / "sample.parquet"]))
 
 
 def run(*arguments: object) -> Result:
