@@ -12,7 +12,7 @@ from features.definition import load_feature_set
 from features.definition.spec import LookupSpec
 from tests.support.making import EVENTS, write_pipeline
 from tools.cli.features import app
-from tools.feast_repo.lookups_yaml import lookups_yaml
+from tools.feast_repo.lookups_yaml import KnownEntity, lookups_yaml
 from tools.feast_repo.registry import parse_registry
 from tools.feast_repo.repository import read_repository
 
@@ -53,6 +53,16 @@ LOOKUPS = {
         },
         "values": {"risk": None},
     },
+    "card_at_shop": {
+        "by": "shop_card",
+        "feast": {
+            "project": "fraud",
+            "feature_view": "card_at_shop",
+            "join_key": ["shop_no", "card_id"],
+            "key_type": ["int32", "string"],
+        },
+        "values": {"count": None},
+    },
     "live_counts": {
         "by": "card",
         "max_age": "1h",
@@ -65,7 +75,11 @@ LOOKUPS = {
         "values": {"seen_1h": None},
     },
 }
-ENTITIES = {"card_id": "card", "shop_no": "shop"}
+ENTITIES = [
+    KnownEntity("card", (frozenset({"card_id"}),)),
+    KnownEntity("shop", (frozenset({"shop_no"}),)),
+    KnownEntity("shop_card", (frozenset({"shop_no"}), frozenset({"card_id"}))),
+]
 
 
 def test_the_lookups_of_the_repository() -> None:
@@ -87,7 +101,6 @@ def test_the_lookups_of_the_repository() -> None:
         ("everyone ", "it has no entity"),
         ("offline_only ", "it is not online"),
         ("card_texts ", "none of its features can be a value (name: text"),
-        ("card_at_shop ", "it has 2 join keys (card_id, shop_no), a lookup has one"),
         ("ratios ", "Feast computes it when it is asked"),
         ("by: customer_id", "the name of your entity whose key is customer_id"),
     ],
@@ -99,16 +112,16 @@ def test_what_no_lookup_can_serve_is_a_comment_with_its_reason(name: str, reason
 
 
 def test_the_store_is_told_without_its_password() -> None:
-    text = lookups_yaml(read_repository(REPO), {})
+    text = lookups_yaml(read_repository(REPO), [])
     assert "#   url: rediss://redis.internal:6380/2" in text
     assert "#   password_file: FILE" in text
     assert "secret" not in text
 
 
 def test_the_printed_section_is_a_part_of_features_yaml(tmp_path: Path) -> None:
-    """The pipeline binds the join keys by an alias and by the name of a field."""
+    """The pipeline has the join keys by an alias and by the name of an entity."""
     head = EVENTS + "  aliases: {card: card_id, shop: shop_no}\n"
-    entities = "entities: {payer: card, shop: shop, customer_id: shop}\n"
+    entities = "entities: {payer: card, shop: shop, customer_id: country, pair: [shop, card]}\n"
     features = "features:\n  - {name: X, field: x}\n"
     path = write_pipeline(tmp_path, head + entities + features)
     result = CliRunner().invoke(app, ["import-feast", str(REPO), "--set", str(path)])
@@ -120,6 +133,7 @@ def test_the_printed_section_is_a_part_of_features_yaml(tmp_path: Path) -> None:
         "shop_risk": "shop",
         "card_velocity": "payer",
         "live_counts": "payer",
+        "card_at_shop": "pair",
     }
 
 

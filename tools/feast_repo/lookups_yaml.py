@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from base.times import SECOND
+from features.definition.spec import FeaturesFile
 from features.inspect.describe import duration
 from tools.feast_repo.registry import RegistryView, TypedName
 from tools.feast_repo.repository import Repository
@@ -31,12 +32,37 @@ _ARRAYS = {
 }
 
 
-def lookups_yaml(repository: Repository, entities: Mapping[str, str]) -> str:
+@dataclass(frozen=True, slots=True)
+class KnownEntity:
+    """An entity of features.yaml.
+
+    Attributes:
+        name: Its name.
+        parts: Names of each field of its key: the field's own, and its alias in files; for a key of
+            one field also that of the entity.
+    """
+
+    name: str
+    parts: tuple[frozenset[str], ...]
+
+
+def known_entities(file: FeaturesFile) -> list[KnownEntity]:
+    """Entities of a features.yaml."""
+    aliases = file.events.aliases
+    known = []
+    for name, key in file.entities.items():
+        own = [name] if len(key) == 1 else []
+        parts = (frozenset([p.field, aliases.get(p.field, p.field), *own]) for p in key)
+        known.append(KnownEntity(name, tuple(parts)))
+    return known
+
+
+def lookups_yaml(repository: Repository, entities: Sequence[KnownEntity]) -> str:
     """Text of the section, with a comment for each thing that a lookup cannot serve.
 
     Args:
         repository: The repository.
-        entities: Names of entities in features.yaml, by every name of their key.
+        entities: Entities of the pipeline's features.yaml.
     """
     lines = [
         f"# Views of the Feast project {scalar(repository.project)}; Feast writes their values."
@@ -62,15 +88,11 @@ def _why_not(view: RegistryView) -> str:
     """Reason why no lookup can serve a view; "" for none."""
     if not view.online:
         return "it is not online"
-    if len(view.join_keys) != 1:
-        keys = ", ".join(scalar(key.name) for key in view.join_keys)
-        return (
-            f"it has {len(view.join_keys)} join keys ({keys}), a lookup has one"
-            if keys
-            else ("it has no entity, and a lookup has one")
-        )
-    if view.join_keys[0].type not in _KEY_TYPES:
-        return f"its join key is neither text nor a whole number (type {view.join_keys[0].type})"
+    if not view.join_keys:
+        return "it has no entity, and a lookup has one"
+    for key in view.join_keys:
+        if key.type not in _KEY_TYPES:
+            return f"join key {scalar(key.name)} is of type {key.type}: no text and no whole number"
     if not any(not _why_no_value(feature) for feature in view.features):
         reasons = "; ".join(f"{scalar(f.name)}: {_why_no_value(f)}" for f in view.features)
         return f"none of its features can be a value ({reasons})"
@@ -78,23 +100,22 @@ def _why_not(view: RegistryView) -> str:
 
 
 def _lookup(
-    repository: Repository, view: RegistryView, entities: Mapping[str, str]
+    repository: Repository, view: RegistryView, entities: Sequence[KnownEntity]
 ) -> Iterator[str]:
-    key = view.join_keys[0]
-    name = _word(view.name)
-    entity = entities.get(key.name)
-    yield f"  {name}:"
-    remark = "" if entity else f"the name of your entity whose key is {scalar(key.name)}"
-    yield commented(f"    by: {entity or _word(key.name)}", remark)
+    entity, keys = _entity_of(view, entities)
+    yield f"  {_word(view.name)}:"
+    names = [scalar(key.name) for key in keys]
+    remark = "" if entity else f"the name of your entity whose key is {', '.join(names)}"
+    yield commented(f"    by: {entity or _word('_'.join(key.name for key in keys))}", remark)
     if view.ttl:
         yield commented(f"    max_age: {_max_age(view.ttl)}", "its ttl")
     parts = {
-        "project": repository.project,
-        "feature_view": view.name,
-        "join_key": key.name,
-        "key_type": _KEY_TYPES[key.type],
+        "project": scalar(repository.project),
+        "feature_view": scalar(view.name),
+        "join_key": _one_or_list(names),
+        "key_type": _one_or_list([_KEY_TYPES[key.type] for key in keys]),
     }
-    text = ", ".join(f"{part}: {scalar(value)}" for part, value in parts.items())
+    text = ", ".join(f"{part}: {value}" for part, value in parts.items())
     remark = (
         "with versions of online views, Feast calls version N of it NAME_vN in the store"
         if repository.versioned
@@ -103,6 +124,24 @@ def _lookup(
     yield commented(f"    feast: {{{text}}}", remark)
     yield "    values:"
     yield from _values(view.features)
+
+
+def _entity_of(
+    view: RegistryView, entities: Sequence[KnownEntity]
+) -> tuple[str | None, Sequence[TypedName]]:
+    """Name of the entity whose key has the view's join keys, None without one; and the join keys.
+
+    The join keys are in the order of the fields of the entity's key.
+    """
+    for entity in entities:
+        keys = [key for part in entity.parts for key in view.join_keys if key.name in part]
+        if len(entity.parts) == len(keys) == len(view.join_keys) == len(set(keys)):
+            return entity.name, keys
+    return None, view.join_keys
+
+
+def _one_or_list(values: Sequence[str]) -> str:
+    return values[0] if len(values) == 1 else f"[{', '.join(values)}]"
 
 
 def _values(features: Sequence[TypedName]) -> Iterator[str]:
@@ -156,17 +195,3 @@ def _store(repository: Repository) -> Iterator[str]:
         yield f"#   username: {scalar(options['username'])}"
     if "password" in options:
         yield commented("#   password_file: FILE", "a file with the password of the string")
-
-
-def entity_names(features: Mapping[str, Any]) -> dict[str, str]:
-    """Entities of the content of a features.yaml, by their names, fields and aliases of these."""
-    entities = features.get("entities")
-    events = features.get("events")
-    aliases = events.get("aliases") if isinstance(events, dict) else {}
-    fields = entities if isinstance(entities, dict) else {}
-    names = {name: name for name in fields}
-    for name, field in fields.items():
-        if isinstance(field, str):
-            names.setdefault(field, name)
-            names.setdefault((aliases or {}).get(field, name), name)
-    return names

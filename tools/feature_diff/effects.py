@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from features.definition import FeatureSet
-from features.definition.event_fields import Bindings, FieldBinding
+from features.definition.bindings import Bindings, EntityBinding, FieldBinding
 from features.inspect.describe import duration, number
 from features.lookups.lookup import Lookup
 from features.windows.entity_windows import EntityWindows
+from tools.feature_diff.features import key_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +92,20 @@ def diff_bindings(old: FeatureSet, new: FeatureSet) -> list[Change]:
     return [change for change in changes if change.before != change.after]
 
 
-def _entities(old: Mapping[str, FieldBinding], new: Mapping[str, FieldBinding]) -> Iterator[Change]:
+def _entities(
+    old: Mapping[str, EntityBinding], new: Mapping[str, EntityBinding]
+) -> Iterator[Change]:
     for name in dict.fromkeys([*old, *new]):
         before, after = old.get(name), new.get(name)
         effect = "an event in which its key is null becomes a dead letter"
         if after is None:
             effect = "events may have null there from now on"
         elif before is not None:
-            effect = f"other keys under the same name; {_STATE}"
-        yield Change(f"entities.{name}", _path(before), _path(after), effect)
+            several = before.is_composite or after.is_composite
+            effect = "histories begin anew" if several else _STATE
+            effect = f"other keys under the same name; {effect}"
+        texts = ["" if key is None else key_fields(key) for key in (before, after)]
+        yield Change(f"entities.{name}", texts[0], texts[1], effect)
 
 
 def _fields(old: FeatureSet, new: FeatureSet) -> Iterator[Change]:
@@ -157,7 +163,8 @@ def _reasons(
         wanted = {column.key for column in after.layout.columns}
         parts = [f"{len(wanted - kept)} more"] if wanted - kept else []
         parts += [f"{len(kept - wanted)} fewer"] if kept - wanted else []
-        yield f"members keep other values ({' and '.join(parts)})"
+        what = f"members keep other values ({' and '.join(parts)})"
+        yield what if parts else "the key has other fields"
     if after.back > before.back:
         yield f"windows look back {duration(after.back)}, before {duration(before.back)}"
     if after.rules.cap > before.rules.cap:

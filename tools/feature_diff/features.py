@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from features.definition import Feature, FeatureSet
+from features.definition.bindings import EntityBinding
 from features.inspect.describe import Described, describe, number
 
 
@@ -115,17 +116,24 @@ class _Causes:
         if old.window is None or new.window is None:
             return
         bound = self._old.bindings, self._new.bindings
-        keys = [
-            each.entities[w.entity] for each, w in zip(bound, (old.window, new.window), strict=True)
-        ]
-        if keys[0] != keys[1]:
-            yield f"key field of {new.window.entity}: {keys[0].path} → {keys[1].path}"
+        before = bound[0].entities[old.window.entity]
+        after = bound[1].entities[new.window.entity]
+        if before != after:
+            yield f"key of {new.window.entity}: {key_fields(before)} → {key_fields(after)}"
         if bound[0].event_id != bound[1].event_id:
             yield "binding of the event id"
         if bound[0].event_time != bound[1].event_time:
             yield "binding of the event time"
         if self._old.histories.rules != self._new.histories.rules:
             yield "settings of history"
+
+
+def key_fields(key: EntityBinding) -> str:
+    """Fields of an entity's key."""
+    return ", ".join(
+        f"{part.field.path} (may be null)" if part.nullable else part.field.path
+        for part in key.parts
+    )
 
 
 def _own_parts(before: Described, after: Described, old: Feature, new: Feature) -> Iterator[str]:

@@ -102,7 +102,7 @@ def test_two_equal_features_are_renamed_once_each(tmp_path: Path) -> None:
         (("default: 40", "default: 30"), "AGE", "default: 40 → 30"),
         (("window: mean, of", "window: max, of"), "MEAN", "kind: mean → max"),
         (("window: mean, of", "window: max, of"), "RATIO", "it uses MEAN, which changed"),
-        (("card: card,", "card: country,"), "COUNT", "key field of card: card → country"),
+        (("card: card,", "card: country,"), "COUNT", "key of card: card → country"),
         (("  id: id", "  id: channel"), "COUNT", "binding of the event id"),
         (("  time: at", "  time: later"), "COUNT", "binding of the event time"),
         (("scale: 2}", "scale: 3}"), "MEAN", "type or binding of the field amount"),
@@ -167,6 +167,23 @@ def test_histories_that_begin_anew_are_to_be_filled(
     text = markdown(diff)
     assert "**To be filled: histories of card" in text
     assert f"events of the last {days}d before it scores" in text
+
+
+def test_a_key_of_other_fields_begins_histories_anew(tmp_path: Path) -> None:
+    window = "  - {name: PAIR, window: count, by: pair, over: 1d, delay: 1h}\n"
+    sets = [
+        make(
+            tmp_path / str(number),
+            TEXT.replace("shop: shop}", f"shop: shop, pair: {key}}}") + window,
+        )
+        for number, key in enumerate(("[shop, card]", "[card, {field: country, nullable: true}]"))
+    ]
+    diff = compare(sets[0], sets[1], None)
+    (change,) = diff.histories
+    assert (change.entity, change.reasons) == ("pair", ("the key has other fields",))
+    (binding,) = diff.bindings
+    assert binding.effect == "other keys under the same name; histories begin anew"
+    assert "| `entities.pair` | shop, card | card, country (may be null) |" in markdown(diff)
 
 
 def test_an_entity_without_windows_before_is_to_be_filled(tmp_path: Path) -> None:

@@ -116,14 +116,14 @@ def test_another_version_of_registries_is_refused() -> None:
 def test_a_damaged_registry_is_read_or_refused_and_nothing_else(place: int, other: bytes) -> None:
     try:
         registry = parse_registry(CONTENT[:place] + other + CONTENT[place + 1 :], "fraud")
-        lookups_yaml(Repository("fraud", registry, "localhost:6379", "redis", False), {})
+        lookups_yaml(Repository("fraud", registry, "localhost:6379", "redis", False), [])
     except MalformedError:
         pass
 
 
 def text_of(*views: RegistryView, **other: object) -> str:
     settings = {"connection": "localhost:6379", "redis_type": "redis", "versioned": False, **other}
-    return lookups_yaml(Repository("p", Registry(views, ()), **settings), {})  # type: ignore[arg-type]
+    return lookups_yaml(Repository("p", Registry(views, ()), **settings), [])  # type: ignore[arg-type]
 
 
 def view(name: str, *features: str, key_type: int = 2, ttl: int = 0) -> RegistryView:
@@ -145,7 +145,9 @@ def test_names_that_a_lookup_cannot_have() -> None:
 
 
 def test_a_key_of_another_type() -> None:
-    assert "neither text nor a whole number (type 8)" in text_of(view("v", "x", key_type=8))
+    assert "join key card is of type 8: no text and no whole number" in text_of(
+        view("v", "x", key_type=8)
+    )
     assert "lookups: {}" in text_of(view("v", "x", key_type=8))
 
 

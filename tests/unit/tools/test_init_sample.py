@@ -98,9 +98,9 @@ def test_columns_like_those_of_the_handbook(tmp_path: Path) -> None:
     assert (bindings.amount.source.path, bindings.amount.scale) == ("TX_AMOUNT", 2)
     assert bindings.partition_key is not None
     assert bindings.partition_key.path == "CUSTOMER_ID"
-    assert {name: key.path for name, key in bindings.entities.items()} == {
-        "customer": "CUSTOMER_ID",
-        "terminal": "TERMINAL_ID",
+    assert {name: key.paths for name, key in bindings.entities.items()} == {
+        "customer": ("CUSTOMER_ID",),
+        "terminal": ("TERMINAL_ID",),
     }
     assert bindings.label is not None
     assert bindings.label.field == "TX_FRAUD"
@@ -126,9 +126,9 @@ def test_columns_like_those_of_sparkov(tmp_path: Path) -> None:
     assert bindings.event_time.path == "trans_date_trans_time"
     time = line_of(text, "time:")
     assert "text in the file, and a timestamp in the schema; it could also be unix_time" in time
-    assert {name: key.path for name, key in bindings.entities.items()} == {
-        "card": "cc_num",
-        "merchant": "merchant",
+    assert {name: key.paths for name, key in bindings.entities.items()} == {
+        "card": ("cc_num",),
+        "merchant": ("merchant",),
     }
     assert bindings.partition_key is not None
     assert bindings.partition_key.path == "cc_num"
@@ -522,13 +522,11 @@ def test_a_folder_from_any_sample_loads_or_names_what_is_open(table: pa.Table) -
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         pq.write_table(table, folder / "sample.parquet")
-        refused = None
         try:
             files, _ = write_sampled_pipeline(folder / "p", folder / "sample.parquet", force=False)
         except ConfigurationError as error:
-            refused = str(error)
-        if refused is not None:
-            assert "--sample: " in refused
+            if "--sample: " not in str(error):
+                raise
             return
         catalogue = load_policy(folder / "p" / "policy.yaml").catalogue
         if files.still_open:

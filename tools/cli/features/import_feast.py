@@ -30,14 +30,16 @@ def import_feast(
 
     Reads feature_store.yaml and the registry file; none of the repository's
     code is run, and nothing is connected to. If there is a features.yaml, `by`
-    is its entity whose name, key field or alias is the join key.
+    is its entity whose key has the join keys, by the names of its fields or
+    their aliases, or by its own name.
     """
     from base.yaml_document import YamlDocument
-    from tools.feast_repo.lookups_yaml import entity_names, lookups_yaml
+    from features.definition.spec import FeaturesFile
+    from tools.feast_repo.lookups_yaml import known_entities, lookups_yaml
     from tools.feast_repo.repository import read_repository
 
     repository = read_repository(repo, registry)
     path = features_file(feature_set, pipeline)
     given = feature_set is not None or path.exists()
-    entities = entity_names(YamlDocument.read(path).values) if given else {}
+    entities = known_entities(YamlDocument.read(path).validate(FeaturesFile)) if given else []
     typer.echo(lookups_yaml(repository, entities), nl=False)
