@@ -43,6 +43,7 @@ class Container:
     Attributes:
         path: Path of the file.
         tree: Writer schema.
+        declared: Writer schema as JSON, as the file has it.
         schema: Schema that fastavro reads with; None if the number of bytes of a value does not
             bound its memory, see ``is_bounded``.
         stream: The file, with a header that fastavro accepts.
@@ -50,6 +51,7 @@ class Container:
 
     path: FilePath
     tree: Type
+    declared: Any
     schema: FastavroSchema | None
     stream: Any
 
@@ -133,7 +135,8 @@ def open_container(path: FilePath) -> Iterator[Container]:
                 f"write it with one of {', '.join(CODECS)}"
             )
         try:
-            tree = parse_writer_schema(json.loads(meta["avro.schema"]))
+            declared = json.loads(meta["avro.schema"])
+            tree = parse_writer_schema(declared)
         except SchemaRefusedError as error:
             raise ConfigurationError(
                 f"event file {path} has a schema that is not supported: {error}; write the file "
@@ -143,7 +146,7 @@ def open_container(path: FilePath) -> Iterator[Container]:
         meta["avro.schema"] = json.dumps("bytes" if schema is None else schema.json).encode()
         head = io.BytesIO()
         fastavro.schemaless_writer(head, _HEADER, header)
-        yield Container(path, tree, schema, _ReplacedHeader(head.getvalue(), file))
+        yield Container(path, tree, declared, schema, _ReplacedHeader(head.getvalue(), file))
 
 
 class _ReplacedHeader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -153,6 +153,23 @@ def read_chunks(
     while (chunk := _attempt(path, lambda: next(chunks, None))) is not None:
         decoded = _decoded(f"event file {path}", chunk, types, extra, units)
         yield FileChunk(chunk.rows, decoded, chunk.arrays, chunk.names)
+
+
+def read_stored(path: FilePath, chunk_rows: int = CHUNK_ROWS) -> Generator[Chunk]:
+    """Read all columns of a file in chunks, as stored, by their dotted names in the file.
+
+    Values of maps, which have no fixed names, are left out.
+
+    Raises:
+        ConfigurationError: The file is missing, broken or has an unknown suffix.
+    """
+
+    def pick(names: Iterable[str]) -> dict[str, str]:
+        return {name: name for name in names if not name.endswith(ANY)}
+
+    chunks = _format(path).chunks(path, chunk_rows, pick)
+    while (chunk := _attempt(path, lambda: next(chunks, None))) is not None:
+        yield chunk
 
 
 def decode_rows(events: list[Any], paths: PathTypes, aliases: Aliases, where: str) -> Decoded:

@@ -51,8 +51,8 @@ def worker_yaml(guesses: Mapping[str, str]) -> str:
     """Text of the file.
 
     Args:
-        guesses: Values in YAML notation, by setting. Any other setting that must be set gets its
-            example.
+        guesses: Values in YAML notation, by setting; sections that are not required are set if one
+            of their settings is among them. Any other setting that must be set gets its example.
     """
     return _WORKER + "\n".join(line for group in groups() for line in _group(group, guesses)) + "\n"
 
@@ -63,13 +63,14 @@ def _group(group: SettingGroup, guesses: Mapping[str, str]) -> Iterator[str]:
             yield f"\n# {_meaning(setting)}"
             yield _line(setting, guesses, active=False)
         return
-    off = "" if group.required else "#"
+    active = group.required or any(setting.name in guesses for setting in group.settings)
+    off = "" if active else "#"
     yield f"\n# {group.meaning}"
     yield f"{off}{group.name}:"
     for setting in group.settings:
         yield f"  # {_meaning(setting)}"
-        must = setting.required or setting.name in _CHOSEN
-        yield "  " + _line(setting, guesses, active=group.required and must)
+        must = setting.required or setting.name in _CHOSEN or setting.name in guesses
+        yield "  " + _line(setting, guesses, active=active and must)
 
 
 def _line(setting: Setting, guesses: Mapping[str, str], *, active: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from schemas.batch import Kind
@@ -11,7 +11,6 @@ from tools.init.guess import Guess, Guesses
 from tools.init.leaves import Leaf
 from tools.init.yaml_text import OPEN, commented, scalar
 
-_MOST_SYMBOLS = 200
 _MOST_BYTES_OF_NAME = 100
 
 
@@ -27,7 +26,7 @@ def features_yaml(name: str, schema: str, guesses: Guesses) -> str:
         [
             "# Input of the model: the meaning of an event's fields, and the features computed from",
             "# them. Each feature has a fingerprint, and a model names those it was trained on.",
-            f"# Values marked guessed come from the names and types in {schema}: review them.",
+            f"# Values marked guessed come from {' '.join(guesses.source.split())}: review them.",
             "",
             "# Name of the feature set; part of the keys in the online store.",
             commented(f"name: {scalar(name)}", "guessed: the folder's name"),
@@ -51,7 +50,6 @@ def features_yaml(name: str, schema: str, guesses: Guesses) -> str:
             "# Python function. An expression may use the features before it.",
             "features:",
             *_features(guesses),
-            *_windows(guesses),
             "",
         ]
     )
@@ -69,13 +67,18 @@ def _bindings(guesses: Guesses) -> Iterator[str]:
     yield "  # Field whose text is the key of the record."
     yield commented(f"  {_off(key)}partition_key: {_path(key)}", _why(key))
     yield "  # Label, in event files only: 1 for fraud; delay: time until a label is known."
-    if label is None:
-        yield "  #label: {field: is_fraud, delay: 7d}"
+    if label.leaf is None:
+        yield commented("  #label: {field: is_fraud, delay: 7d}", f"not guessed: {label.why}")
     else:
-        text = f"label: {{field: {scalar(label.path)}, delay: 7d}}"
-        yield commented(f"  {text}", "guessed: by its name; no feature uses it")
+        text = f"label: {{field: {_path(label)}, delay: 7d}}"
+        yield commented(f"  {text}", f"guessed: {label.why}; no feature uses it")
     yield "  # Names of the fields in event files, where they differ."
-    yield "  #aliases: {amount: TX_AMOUNT}"
+    if not guesses.aliases:
+        yield "  #aliases: {amount: TX_AMOUNT}"
+        return
+    yield "  aliases:"
+    for path, alias in guesses.aliases.items():
+        yield f"    {scalar(path)}: {scalar(alias)}"
 
 
 def _time(guesses: Guesses) -> str:
@@ -99,10 +102,10 @@ def _minor_units(leaf: Leaf | None) -> str:
 
 def _entities(guesses: Guesses) -> Iterator[str]:
     yield "entities:" if guesses.entities else "entities: {}"
-    for name, leaf in guesses.entities.items():
-        yield commented(f"  {name}: {scalar(leaf.path)}", "guessed: by its name")
-    for name, leaf in guesses.left_out.items():
-        yield commented(f"  #{name}: {scalar(leaf.path)}", "left out: it may be null")
+    for name, key in guesses.entities.items():
+        yield commented(f"  {scalar(name)}: {_path(key)}", _why(key))
+    for name, key in guesses.left_out.items():
+        yield commented(f"  #{name}: {_path(key)}", f"left out: {key.why}")
 
 
 _LOOKUPS = (
@@ -137,8 +140,10 @@ class Starter:
 
 def starters(guesses: Guesses) -> list[Starter]:
     """Features to begin with; one placeholder to fill in where none can be guessed."""
-    names = _Names(leaf.path for leaf in _all(guesses))
-    found = [*_starters(guesses, names)]
+    names = _Names(guesses.paths)
+    found = [*_of_event(guesses, names)]
+    if guesses.with_windows:
+        found += _windows(guesses, names)
     return found or [
         Starter(
             "first",
@@ -150,13 +155,19 @@ def starters(guesses: Guesses) -> list[Starter]:
 
 def _features(guesses: Guesses) -> Iterator[str]:
     yield from (starter.line for starter in starters(guesses))
-    rest = [f"{leaf.path} ({leaf.kind.value})" for leaf in guesses.others if not _is_used(leaf)]
-    if rest:
+    if guesses.others:
         yield "  # Other fields that features may use:"
-        yield from (f"  #   {item}" for item in rest)
+    for item, why in guesses.others.items():
+        yield commented(f"  #   {item}", why)
+    if guesses.excluded:
+        yield "  # Other columns of the file, which no feature can or should use:"
+    for item, why in guesses.excluded.items():
+        yield commented(f"  #   {item}", why)
+    windows = () if guesses.with_windows else _commented_windows(guesses)
+    yield from windows
 
 
-def _starters(guesses: Guesses, names: _Names) -> Iterator[Starter]:
+def _of_event(guesses: Guesses, names: _Names) -> Iterator[Starter]:
     amount, time = guesses.amount.leaf, guesses.time.leaf
     if amount is not None:
         name = names.same(amount)
@@ -167,47 +178,73 @@ def _starters(guesses: Guesses, names: _Names) -> Iterator[Starter]:
             name = names.new(function)
             line = f"  - {{name: {scalar(name)}, expr: {function}({time.path})}}"
             yield Starter(name, "time", commented(line, remark))
-    for leaf in guesses.others:
+    for leaf in guesses.features:
         path = scalar(leaf.path)
-        if leaf.kind is Kind.BOOL:
-            name = names.same(leaf)
-            yield Starter(name, "", f"  - {{name: {scalar(name)}, field: {path}}}")
-        elif _is_used(leaf):
+        if leaf.symbols:
             values = ", ".join(map(scalar, leaf.symbols))
             name = names.new(f"{leaf.name}_code")
             text = f"category: {{field: {path}, values: [{values}]}}"
             yield Starter(name, "", f"  - {{name: {scalar(name)}, {text}}}")
+        else:
+            name = names.same(leaf)
+            yield Starter(name, "", f"  - {{name: {scalar(name)}, field: {path}}}")
 
 
-def _windows(guesses: Guesses) -> Iterator[str]:
-    """Lines of windows to begin with, commented out because they need a store."""
-    if not guesses.entities:
+def _windows(guesses: Guesses, names: _Names) -> Iterator[Starter]:
+    """Windows over the payer's events, and the share of frauds at another entity."""
+    payer, own = _payer(guesses)
+    if payer is None:
         return
-    key, amount = guesses.partition_key.leaf, guesses.amount.leaf
-    own = [name for name, leaf in guesses.entities.items() if key and leaf.path == key.path]
-    entity = own[0] if own else next(iter(guesses.entities))
+    by = f"by: {scalar(payer)}"
+    remark = "" if own else "a topic of several partitions needs a delay here"
+    for over in ("1d", "7d"):
+        yield _window(names, f"{payer}_count_{over}", f"window: count, {by}, over: {over}", remark)
+    since = f"window: time_since_last, {by}, over: 30d"
+    yield _window(names, f"{payer}_since_last", since, "in seconds")
+    amount = guesses.amount.leaf
+    if amount is not None:
+        mean = names.new(f"{payer}_mean_30d")
+        text = f"window: mean, of: {scalar(amount.path)}, {by}, over: 30d"
+        yield Starter(mean, "amount", f"  - {{name: {mean}, {text}}}")
+        if _in_expressions(amount.path):
+            ratio = names.new(f"amount_to_{payer}_mean")
+            yield Starter(ratio, "amount", f"  - {{name: {ratio}, expr: {amount.path} / {mean}}}")
+    others = [name for name in guesses.entities if name != payer]
+    if guesses.label.leaf is not None and others:
+        text = f"window: fraud_share, by: {scalar(others[0])}, over: 30d, delay: 7d"
+        yield _window(names, f"{others[0]}_fraud_share_30d", text, "delay: as of the label")
+
+
+def _window(names: _Names, wish: str, text: str, remark: str) -> Starter:
+    name = names.new(wish)
+    return Starter(name, "", commented(f"  - {{name: {name}, {text}}}", remark))
+
+
+def _payer(guesses: Guesses) -> tuple[str | None, bool]:
+    """Entity for windows, and True if it is that of the partition key."""
+    key = guesses.partition_key.leaf
+    own = [name for name, guess in guesses.entities.items() if key and guess.leaf == key]
+    return (own[0], True) if own else (next(iter(guesses.entities), None), False)
+
+
+def _commented_windows(guesses: Guesses) -> Iterator[str]:
+    """Lines of windows to begin with, commented out because they need a store."""
+    entity, own = _payer(guesses)
+    if entity is None:
+        return
     yield "  # Windows; their histories are kept in the store of worker.yaml."
     text = f"#- {{name: {entity}_count_7d, window: count, by: {entity}, over: 7d}}"
     yield commented(f"  {text}", "" if own else "with several partitions, add a delay")
+    amount = guesses.amount.leaf
     if amount is not None:
         of = scalar(amount.path)
         yield f"  #- {{name: {entity}_mean_30d, window: mean, of: {of}, by: {entity}, over: 30d}}"
 
 
-def _is_used(leaf: Leaf) -> bool:
-    return leaf.kind is Kind.BOOL or 0 < len(leaf.symbols) <= _MOST_SYMBOLS
-
-
-def _all(guesses: Guesses) -> Iterator[Leaf]:
-    bound = (guesses.event_id.leaf, guesses.time.leaf, guesses.amount.leaf, guesses.label)
-    yield from (leaf for leaf in bound if leaf is not None)
-    yield from (*guesses.entities.values(), *guesses.left_out.values(), *guesses.others)
-
-
 class _Names:
     """Unique names for features, none equal to the name of another field."""
 
-    def __init__(self, fields: Iterable[str]) -> None:
+    def __init__(self, fields: Sequence[str]) -> None:
         self._taken = set(fields)
 
     def same(self, leaf: Leaf) -> str:

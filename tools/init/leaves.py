@@ -79,7 +79,11 @@ class Record:
 
 def read_record(path: Path) -> Record:
     """Read the record in a schema file. Raises ConfigurationError."""
-    fields = SchemaFields.read(path)
+    return record_of(SchemaFields.read(path))
+
+
+def record_of(fields: SchemaFields) -> Record:
+    """Record of a reader schema."""
     root = parse_record_schema(fields.schema)
     leaves = tuple(
         Leaf(

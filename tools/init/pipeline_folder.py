@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from base.errors import ConfigurationError
+from base.file_path import FilePath
 from base.output_file import require_file_or_nothing
 from base.yaml_document import YamlDocument
 from tools.init.drafts import policy_yaml, worker_yaml
 from tools.init.features_yaml import features_yaml, starters
-from tools.init.guess import guess
+from tools.init.guess import Guesses, guess
+from tools.init.guess_file import SampleGuesses, guess_file
 from tools.init.json_schemas import modelines, schema_files
 from tools.init.leaves import read_record
 from tools.init.yaml_text import open_places
 from worker.settings import FILE_NAME, require_folder
 
+SCHEMA_NAME = "transaction.avsc"
 _MOST_CHARACTERS_OF_NAME = 50
+_STORE = "redis://localhost:6379"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +48,46 @@ def write_pipeline(folder: Path, schema: Path, *, force: bool) -> Written:
         ConfigurationError: The schema cannot be used or has the name of one of these files; or a
             file exists and may not be overwritten (``force``), or is not a regular file.
     """
-    guesses = guess(read_record(schema))
-    name = _name(folder)
-    content = {
-        FILE_NAME: worker_yaml({"kafka.group": f"fraud-{name}"}),
-        "features.yaml": features_yaml(name, schema.name, guesses),
-        "policy.yaml": policy_yaml(starters(guesses)),
-    }
-    if schema.name.lower() in content:
+    guesses = guess(read_record(schema), schema.name)
+    if schema.name.lower() in (FILE_NAME, "features.yaml", "policy.yaml"):
         raise ConfigurationError(
             f"--schema: {schema} has the name of a file that init writes beside its copy; call it "
             "event.avsc, say"
         )
+    text = schema.read_text(encoding="utf-8")
+    return _write_folder(folder, guesses, schema.name, text, force=force)
+
+
+def write_sampled_pipeline(
+    folder: Path, path: FilePath, *, force: bool
+) -> tuple[Written, SampleGuesses]:
+    """Write a pipeline folder for events like those of a file, with a schema that is derived.
+
+    Returns:
+        The files, and the guesses.
+
+    Raises:
+        ConfigurationError: The file cannot be read or has no rows, or as of `write_pipeline`.
+    """
+    found = guess_file(path)
+    text = json.dumps(found.schema, indent=2, ensure_ascii=False) + "\n"
+    return _write_folder(folder, found.guesses, SCHEMA_NAME, text, force=force), found
+
+
+def _write_folder(
+    folder: Path, guesses: Guesses, schema: str, schema_text: str, *, force: bool
+) -> Written:
+    name = _name(folder)
+    settings = {"kafka.group": f"fraud-{name}"}
+    if guesses.with_windows and guesses.entities:
+        settings["store.url"] = _STORE
+    content = {
+        FILE_NAME: worker_yaml(settings),
+        "features.yaml": features_yaml(name, schema, guesses),
+        "policy.yaml": policy_yaml(starters(guesses)),
+    }
     files = {folder / name: modelines(name) + text for name, text in content.items()}
-    files[folder / schema.name] = schema.read_text(encoding="utf-8")
+    files[folder / schema] = schema_text
     files |= _schemas(folder)
     for path in files:
         require_file_or_nothing(path, "DIR", "name another folder")

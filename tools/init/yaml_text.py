@@ -21,12 +21,18 @@ def scalar(text: str) -> str:
     """Text as a YAML scalar: plain where every reader takes it for text, else in quotes."""
     if _PLAIN.fullmatch(text) and text.lower() not in _RESERVED:
         return text
-    return json.dumps(text)
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(character: str) -> str:
+    # JSON writes a character beyond 16 bits as two, which YAML does not join.
+    code = ord(character)
+    return json.dumps(character)[1:-1] if code < 1 << 16 else f"\\U{code:08x}"
 
 
 def commented(line: str, *remarks: str) -> str:
     """Line with its remarks as a comment, which begins at the same column where there is room."""
-    remark = "; ".join(filter(None, remarks))
+    remark = " ".join("; ".join(filter(None, remarks)).split())
     return f"{line:<{_COLUMN}}  # {remark}" if remark else line
 
 

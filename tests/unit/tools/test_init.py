@@ -49,7 +49,7 @@ def save(folder: Path, schema: dict[str, Any]) -> Path:
 
 
 def guesses_of(folder: Path, *fields: tuple[str, Any], name: str = "Event") -> Guesses:
-    return guess(read_record(save(folder, record(*fields, name=name))))
+    return guess(read_record(save(folder, record(*fields, name=name))), "event.avsc")
 
 
 def made(folder: Path, *fields: tuple[str, Any]) -> Written:

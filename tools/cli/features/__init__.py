@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from tools.cli.check import check_features
 from tools.cli.features.build import build
+from tools.cli.features.diff import diff
 from tools.cli.features.drop import drop_layout
 from tools.cli.features.explain import explain
 from tools.cli.features.fill import fill
+from tools.cli.features.import_feast import import_feast
 from tools.cli.features.load import load, load_labels
 from tools.cli.features.show import show
 from tools.cli.features.state import state
@@ -22,6 +24,8 @@ def _group() -> None:
 
 app.command("check")(check_features)
 app.command("show")(show)
+app.command("diff")(diff)
+app.command("import-feast")(import_feast)
 app.command("load")(load)
 app.command("load-labels")(load_labels)
 app.command("fill")(fill)

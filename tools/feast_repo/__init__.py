@@ -1,0 +1,1 @@
+"""``fraud-worker features import-feast``: lookups of what a Feast repository serves online."""
