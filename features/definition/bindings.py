@@ -141,6 +141,11 @@ class Bindings:
             paths.add(self.amount.source.path)
         return frozenset(paths).union(*(entity.paths for entity in self.entities.values()))
 
+    def origins(self) -> dict[str, Any]:
+        """Definition of key, id and time of the events of each entity's histories."""
+        event = [self.event_id.canonical(), self.event_time.canonical()]
+        return {name: [key.canonical(), *event] for name, key in self.entities.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class ValueBounds:

@@ -108,8 +108,7 @@ def load_feature_set(path: Path) -> FeatureSet:
     compiler = FeatureCompiler(document, fields, bindings, lookups, rules)
     features = compiler.compile(file.features)
     windows = [feature.window for feature in features if feature.window]
-    composite = {e: key.canonical() for e, key in bindings.entities.items() if key.is_composite}
-    plan = WindowPlan(windows, rules, composite)
+    plan = WindowPlan(windows, rules, bindings.origins())
     if rules.arrival and plan.aligned_delay is None:
         raise document.refuse(
             ("history", "arrival"),

@@ -248,7 +248,7 @@ class FeatureSpec(Strict):
     )
     lookup: str | None = Field(
         default=None,
-        description="A value of a lookup, LOOKUP.VALUE; a vector gives the columns NAME_0, NAME_1 …",
+        description="A value of a lookup, LOOKUP.VALUE; a vector gives a column for each element, NAME_0 and so on.",
         examples=["card_holder.age"],
     )
     window: Aggregate | None = Field(

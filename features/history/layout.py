@@ -70,17 +70,17 @@ class Layout:
 
     Attributes:
         columns: The columns.
-        key: Definition of a composite key of the histories, as JSON; None for a key of one field.
+        origin: Definition of the key, and of which events are members and when, as JSON.
     """
 
     columns: tuple[StoredColumn, ...]
-    key: Any = None
+    origin: Any = None
 
     @classmethod
-    def of(cls, columns: Sequence[StoredColumn], key: Any = None) -> Layout:
+    def of(cls, columns: Sequence[StoredColumn], origin: Any = None) -> Layout:
         """Layout with each column once, in an order independent of the order of the features."""
         once = {column.key: column for column in columns}
-        return cls(tuple(once[name] for name in sorted(once)), key)
+        return cls(tuple(once[name] for name in sorted(once)), origin)
 
     @cached_property
     def dtype(self) -> np.dtype[np.void]:
@@ -100,10 +100,8 @@ class Layout:
 
     @cached_property
     def digest(self) -> str:
-        """The digest of the fields; changes with what members store, and with ``key``."""
-        fields = self.dtype.descr
-        # Without a composite key, digests are those of existing histories.
-        defined = fields if self.key is None else [fields, self.key]
+        """The digest of the layout; changes with what members store, and with ``origin``."""
+        defined = [self.dtype.descr, self.origin]
         return hashlib.sha256(json.dumps(defined).encode()).hexdigest()[:16]
 
 

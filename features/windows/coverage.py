@@ -55,9 +55,6 @@ def find_short(
         beginning = _Beginning(rows, batch, at, early, log.highest.get(partition, ()), rules)
         watermark = watermarks.get(partition, UNKNOWN)
         known, counts = log.lowest.get(partition, {}), log.counted.get(partition, {})
-        if watermark != UNKNOWN:
-            # A time above the watermark is of a smaller support, under which a wild event counted.
-            known = {digest: time for digest, time in known.items() if time <= watermark}
         reached, waiting = dict[str, int](), dict[str, int]()
         for plan in plans:
             digest = digests[plan.entity]

@@ -43,16 +43,19 @@ class EntityWindows:
     """
 
     def __init__(
-        self, entity: str, windows: Sequence[Window], rules: HistoryRules, key: Any = None
+        self, entity: str, windows: Sequence[Window], rules: HistoryRules, origin: Any = None
     ) -> None:
-        """Take ``key`` as the definition of a composite key, as in `Layout`."""
+        """Prepare the windows; ``origin`` is the definition of key, id and time of its events."""
         self.entity = entity
         self.windows = tuple(windows)
         self.rules = rules
         kept = (column for w in windows for column in (w.value, w.where, w.same))
-        self.layout = Layout.of([column for column in kept if column is not None], key)
-        self.reach = max(window.reach for window in windows)
         self.own = all(window.across is Across.OWN for window in windows)
+        self.layout = Layout.of(
+            [column for column in kept if column is not None],
+            [origin, self.own, *rules.of_members],
+        )
+        self.reach = max(window.reach for window in windows)
         self.delay = max(window.delay for window in windows)
         aligned = (window.delay for window in windows if window.across is Across.ALIGNED)
         self.most_delayed = min(aligned, default=None) if rules.arrival else None

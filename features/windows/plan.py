@@ -69,14 +69,14 @@ class WindowPlan:
         self,
         windows: Sequence[Window],
         rules: HistoryRules,
-        keys: Mapping[str, Any] = MappingProxyType({}),
+        origins: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        """Take ``keys`` as the definitions of composite keys by entity, as in `Layout`."""
+        """Prepare the windows; ``origins`` are those of `EntityWindows`, by entity."""
         self.windows = tuple(windows)
         self.rules = rules
         self.entities = tuple(
             EntityWindows(
-                entity, [w for w in windows if w.entity == entity], rules, keys.get(entity)
+                entity, [w for w in windows if w.entity == entity], rules, origins.get(entity)
             )
             for entity in dict.fromkeys(window.entity for window in windows)
         )

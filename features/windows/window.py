@@ -120,6 +120,17 @@ class HistoryRules:
     arrival: bool = False
 
     @property
+    def of_members(self) -> tuple[int | bool | None, ...]:
+        """The rules that decide which events become members."""
+        return (
+            self.allowed_lateness,
+            self.duplicates,
+            self.watermark_support,
+            self.max_ahead,
+            self.arrival,
+        )
+
+    @property
     def largest_value(self) -> int:
         """The bound on the size of a kept number: no sum over visible members exceeds 64 bits."""
         return (2**63 - 1) // (self.cap + 1)

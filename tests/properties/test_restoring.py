@@ -73,7 +73,7 @@ def test_histories_reach_back_to_the_first_events_of_the_log_or_of_the_files_bef
     with capture_logs() as logs:
         assert restored(system, log, state)[OWN] == log[2].time
     (short,) = (line for line in logs if line["event"] == "histories_short")
-    assert short["entities"] == ["card", "shop"]
+    assert short["entities"] == sorted(system.feature_set.histories.reaches)
     again = System((SECOND, SECOND, 1000, 3, None, False), 1)
     rows = [replace(e, partition=-1, offset=n) for n, e in enumerate(log_of(10, 0))]
     fill(again, rows, [len(rows)])

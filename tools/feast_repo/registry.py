@@ -58,8 +58,8 @@ class RegistryView:
 
 
 @dataclass(frozen=True, slots=True)
-class Registry:
-    """What a registry has of one project.
+class FeastRegistry:
+    """Views of one project in a registry.
 
     Attributes:
         views: Feature views, those of streams behind the others.
@@ -70,7 +70,7 @@ class Registry:
     on_demand: tuple[str, ...]
 
 
-def parse_registry(content: bytes, project: str) -> Registry:
+def parse_registry(content: bytes, project: str) -> FeastRegistry:
     """Parse the content of a registry file.
 
     Args:
@@ -104,7 +104,7 @@ def parse_registry(content: bytes, project: str) -> Registry:
         for spec in _specs(registry, _ON_DEMAND_VIEWS)
         if spec.text(_PROJECT) == project
     ]
-    return Registry(tuple(views), tuple(on_demand))
+    return FeastRegistry(tuple(views), tuple(on_demand))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from base.errors import ConfigurationError, MalformedError
 from base.yaml_document import Location, YamlDocument
-from tools.feast_repo.registry import Registry, parse_registry
+from tools.feast_repo.registry import FeastRegistry, parse_registry
 
 FILE_NAME = "feature_store.yaml"
 _KEY_VERSION = 3
@@ -33,7 +33,7 @@ class Repository:
     """
 
     project: str
-    registry: Registry
+    registry: FeastRegistry
     connection: str
     redis_type: str
     versioned: bool
@@ -44,7 +44,7 @@ def read_repository(folder: Path, registry: Path | None = None) -> Repository:
 
     Args:
         folder: Folder with feature_store.yaml.
-        registry: Registry file; default: the one that feature_store.yaml names.
+        registry: FeastRegistry file; default: the one that feature_store.yaml names.
 
     Raises:
         ConfigurationError: A file is missing or invalid, or the worker cannot read what the

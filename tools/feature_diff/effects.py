@@ -49,10 +49,9 @@ class HistoryChange:
     unused: bool = False
 
 
-_STATE = (
-    "histories in the store keep what was bound before, and would be used on: give store.state "
-    "another name"
-)
+_ORIGIN = ("the key", "the event id", "the event time")
+_ANEW = "histories begin anew"
+_LABELS = "labels in the store keep the old {}: load them again, under another store.state"
 
 
 def diff_bindings(old: FeatureSet, new: FeatureSet) -> list[Change]:
@@ -69,9 +68,9 @@ def diff_bindings(old: FeatureSet, new: FeatureSet) -> list[Change]:
             "events.id",
             one.event_id.path,
             other.event_id.path,
-            f"duplicates are found by it, and labels name it; {_STATE}",
+            f"duplicates are found by it: {_ANEW}; {_LABELS.format('ids')}",
         ),
-        Change("events.time", _time(one), _time(other), f"all windows depend on it; {_STATE}"),
+        Change("events.time", _time(one), _time(other), f"all windows depend on it: {_ANEW}"),
         Change("events.amount", _amount(one), _amount(other), "features of the amount change"),
         Change(
             "events.partition_key",
@@ -101,15 +100,13 @@ def _entities(
         if after is None:
             effect = "events may have null there from now on"
         elif before is not None:
-            several = before.is_composite or after.is_composite
-            effect = "histories begin anew" if several else _STATE
-            effect = f"other keys under the same name; {effect}"
+            effect = f"other keys under the same name: {_ANEW}; {_LABELS.format('keys')}"
         texts = ["" if key is None else key_fields(key) for key in (before, after)]
         yield Change(f"entities.{name}", texts[0], texts[1], effect)
 
 
 def _fields(old: FeatureSet, new: FeatureSet) -> Iterator[Change]:
-    """Yield fields of the schema that came, went or have another type, and that features can use."""
+    """Yield fields that came, went or have another type, of those that features can use."""
     for path in dict.fromkeys([*old.fields, *new.fields]):
         before, after = old.fields.get(path), new.fields.get(path)
         used = path in (old.paths if after is None else new.paths)
@@ -158,13 +155,18 @@ def _reasons(
         return
     if not same_name:
         yield "the feature set has another name"
-    if before.layout.digest != after.layout.digest:
-        kept = {column.key for column in before.layout.columns}
-        wanted = {column.key for column in after.layout.columns}
+    kept = {column.key for column in before.layout.columns}
+    wanted = {column.key for column in after.layout.columns}
+    if kept != wanted:
         parts = [f"{len(wanted - kept)} more"] if wanted - kept else []
         parts += [f"{len(kept - wanted)} fewer"] if kept - wanted else []
-        what = f"members keep other values ({' and '.join(parts)})"
-        yield what if parts else "the key has other fields"
+        yield f"members keep other values ({' and '.join(parts)})"
+    (of_event, *rules), (of_event_now, *rules_now) = before.layout.origin, after.layout.origin
+    for what, one, other in zip(_ORIGIN, of_event, of_event_now, strict=True):
+        if one != other:
+            yield f"{what} is of other fields"
+    if rules != rules_now:
+        yield "other events are members, by partition_key or the rules of history"
     if after.back > before.back:
         yield f"windows look back {duration(after.back)}, before {duration(before.back)}"
     if after.rules.cap > before.rules.cap:

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from schemas.batch import Kind
 from schemas.files.arrow_values import is_text
 from schemas.files.values import to_column
+from tools.init.first_rows import FirstRows
 from tools.init.guess import names_a_key, names_a_time
 from tools.init.leaves import words
-from tools.init.sample import Sample
 
 _RECORD = "Transaction"
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_]+")
@@ -48,12 +48,12 @@ class SampleSchema:
         return {**self.schema, "fields": fields}
 
 
-def declared_schema(sample: Sample) -> SampleSchema:
+def declared_schema(sample: FirstRows) -> SampleSchema:
     """Schema that an Avro container declares; its names are those of the file."""
     return SampleSchema(sample.declared, {name: name for name in sample.columns}, {})
 
 
-def derive_schema(sample: Sample) -> SampleSchema:
+def derive_schema(sample: FirstRows) -> SampleSchema:
     """Derive the schema of the columns: exact types, nullable where the sample has nulls."""
     types: dict[str, Any] = {}
     names: dict[str, str] = {}

@@ -12,10 +12,10 @@ from schemas.avro.types import parse_record_schema
 from schemas.files.values import to_column
 from tools.init.column_types import SampleSchema, declared_schema, derive_schema
 from tools.init.facts import Facts
+from tools.init.first_rows import FirstRows, read_sample
 from tools.init.guess import Guesses
 from tools.init.guess_sample import guess_from
 from tools.init.leaves import Record, record_of
-from tools.init.sample import Sample, read_sample
 from tools.init.sampled_record import SampledRecord
 
 
@@ -69,7 +69,7 @@ def guess_file(path: FilePath) -> SampleGuesses:
     )
 
 
-def _record(sample: Sample, schema: Any) -> Record:
+def _record(sample: FirstRows, schema: Any) -> Record:
     try:
         return record_of(SchemaFields(schema, parse_record_schema(schema)))
     except SchemaRefusedError as error:
@@ -79,7 +79,7 @@ def _record(sample: Sample, schema: Any) -> Record:
         ) from error
 
 
-def _facts(sample: Sample, derived: SampleSchema, record: Record) -> dict[str, Facts]:
+def _facts(sample: FirstRows, derived: SampleSchema, record: Record) -> dict[str, Facts]:
     facts = {}
     for leaf in record.leaves:
         name = derived.names.get(leaf.path)

@@ -71,7 +71,7 @@ def _keys(facts: Facts, sampled: SampledRecord) -> str:
 
 
 def guess_partition_key(bound: Mapping[str, Guess]) -> Guess:
-    """Guess the field that keys the records: the payer's, or a key that was guessed by its values."""
+    """Guess the field that keys the records: the payer's, or a key guessed by its values."""
     guess = partition_key(bound)
     unnamed = [key for key in bound.values() if not key.why.startswith("by its name")]
     return unnamed[0] if guess.leaf is None and unnamed else guess

@@ -142,17 +142,6 @@ def test_histories_that_are_new_in_the_middle_of_a_log_begin_behind_their_own_ev
     assert [*log.counted[0].values()] == [4, 4]
 
 
-@pytest.mark.parametrize("support", [1, 2, 5])
-def test_the_beginning_outlives_another_support_of_the_watermark(
-    made_of_three: FeatureSet, tmp_path: Path, support: int
-) -> None:
-    _, log = short(made_of_three, [0, 1, 2, 3])
-    other = making.feature_set(tmp_path, FEATURES.replace("support: 1", f"support: {support}"))
-    _, after = short(other, [4, 5, 6, 7, 8], log)
-    begin = {1: 4, 2: 3, 5: 4}[support]
-    assert set(after.lowest[0].values()) == {making.T0 + begin * SECOND}
-
-
 def test_behind_a_batch_histories_reach_no_further_back_than_compaction_leaves_them(
     made: FeatureSet, tmp_path: Path
 ) -> None:

@@ -180,10 +180,26 @@ def test_a_key_of_other_fields_begins_histories_anew(tmp_path: Path) -> None:
     ]
     diff = compare(sets[0], sets[1], None)
     (change,) = diff.histories
-    assert (change.entity, change.reasons) == ("pair", ("the key has other fields",))
+    assert (change.entity, change.reasons) == ("pair", ("the key is of other fields",))
     (binding,) = diff.bindings
-    assert binding.effect == "other keys under the same name; histories begin anew"
+    assert binding.effect.startswith("other keys under the same name: histories begin anew; labels")
     assert "| `entities.pair` | shop, card | card, country (may be null) |" in markdown(diff)
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (("  id: id", "  id: channel"), "the event id is of other fields"),
+        (("  time: at", "  time: later"), "the event time is of other fields"),
+        (("partition_key: card", "partition_key: shop"), "other events are members"),
+        (("features:\n", "history: {duplicates: 2d}\nfeatures:\n"), "other events are members"),
+    ],
+)
+def test_other_members_begin_histories_anew(
+    edit: tuple[str, str], reason: str, tmp_path: Path
+) -> None:
+    (change, *_) = changed(tmp_path, edit).histories
+    assert any(one.startswith(reason) for one in change.reasons), change.reasons
 
 
 def test_an_entity_without_windows_before_is_to_be_filled(tmp_path: Path) -> None:
@@ -225,8 +241,8 @@ def test_a_shorter_reach_needs_no_fill_and_an_unused_history_is_told(tmp_path: P
     ("edit", "place", "effect"),
     [
         (("name: test", "name: other"), "name", "histories, labels and lookups begin anew"),
-        (("  id: id", "  id: channel"), "events.id", "give store.state another name"),
-        (("  time: at", "  time: later"), "events.time", "give store.state another name"),
+        (("  id: id", "  id: channel"), "events.id", "histories begin anew; labels in the store"),
+        (("  time: at", "  time: later"), "events.time", "histories begin anew"),
         (("scale: 2}", "scale: 3}"), "events.amount", "features of the amount change"),
         (("partition_key: card", "partition_key: shop"), "events.partition_key", "producers"),
         (("delay: 7d}\nent", "delay: 5d}\nent"), "events.label", "build training tables again"),

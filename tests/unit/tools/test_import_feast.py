@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from base.errors import ConfigurationError, MalformedError
 from tools.cli.features import app
 from tools.feast_repo.lookups_yaml import lookups_yaml
-from tools.feast_repo.registry import Registry, RegistryView, TypedName, parse_registry
+from tools.feast_repo.registry import FeastRegistry, RegistryView, TypedName, parse_registry
 from tools.feast_repo.repository import Repository, read_repository
 
 REPO = Path(__file__).parents[2] / "golden" / "feast_repo"
@@ -123,7 +123,7 @@ def test_a_damaged_registry_is_read_or_refused_and_nothing_else(place: int, othe
 
 def text_of(*views: RegistryView, **other: object) -> str:
     settings = {"connection": "localhost:6379", "redis_type": "redis", "versioned": False, **other}
-    return lookups_yaml(Repository("p", Registry(views, ()), **settings), [])  # type: ignore[arg-type]
+    return lookups_yaml(Repository("p", FeastRegistry(views, ()), **settings), [])  # type: ignore[arg-type]
 
 
 def view(name: str, *features: str, key_type: int = 2, ttl: int = 0) -> RegistryView:

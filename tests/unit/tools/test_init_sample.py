@@ -25,9 +25,9 @@ from features.tables import EventTableReader
 from models.policy import load_policy
 from tests.support.public_sets import handbook, ieee_cis, sparkov
 from tools.cli.commands import app
+from tools.init.first_rows import read_sample
 from tools.init.guess_file import SampleGuesses, guess_file
 from tools.init.pipeline_folder import write_sampled_pipeline
-from tools.init.sample import read_sample
 from tools.init.yaml_text import OPEN
 from worker.settings import load_settings
 

@@ -20,7 +20,7 @@ MAX_ROWS = 50_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
+class FirstRows:
     """The first rows of a file.
 
     Attributes:
@@ -44,7 +44,7 @@ class Sample:
         return rows if self.whole else f"the first {rows}"
 
 
-def read_sample(path: FilePath, limit: int = MAX_ROWS) -> Sample:
+def read_sample(path: FilePath, limit: int = MAX_ROWS) -> FirstRows:
     """Read the first ``limit`` rows of a file of events.
 
     Rows without any value, such as lines that are no JSON object, are left out.
@@ -71,7 +71,7 @@ def read_sample(path: FilePath, limit: int = MAX_ROWS) -> Sample:
             f"--sample: {path} has no rows with values to guess from; give a file of some thousand "
             "events, or --schema FILE.avsc"
         )
-    return Sample(
+    return FirstRows(
         path, int(kept.sum()), rows <= limit, _filtered(columns, kept), _declared_schema(path)
     )
 
