@@ -40,6 +40,7 @@ class DeadLetter:
     Attributes:
         position: Topic, partition and offset of the record in the input.
         code: Error code of the reason.
+        stage: Stage in which the record failed.
         key: Key of the record.
         value: Value of the record; None in the oversize form.
         own: Headers of the record.
@@ -49,6 +50,7 @@ class DeadLetter:
 
     position: Position
     code: ErrorCode
+    stage: Stage
     key: bytes | None
     value: bytes | None
     own: tuple[tuple[str, bytes | None], ...]
@@ -119,6 +121,7 @@ def dead_letter(
     return DeadLetter(
         position,
         error.code,
+        stage,
         records.keys[row],
         records.values[row],
         _own_headers((records.headers[row] if records.headers else None) or ()),
