@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Self, cast
 
@@ -71,6 +71,23 @@ class TopicLog:
     @property
     def partitions(self) -> int:
         return len(self._bounds)
+
+    @property
+    def ends(self) -> dict[int, int]:
+        """End of each partition at the time of opening."""
+        return {partition: high for partition, (_, high) in self._bounds.items()}
+
+    def begin_at(self, offsets: Mapping[int, int]) -> dict[int, int]:
+        """Read partitions from these offsets on, or from their first records if these are later.
+
+        Returns:
+            The offset from which each partition is read.
+        """
+        for partition, offset in offsets.items():
+            low, high = self._bounds[partition]
+            self._bounds[partition] = min(max(low, offset), high), high
+        self.unfinished = {p for p, (low, high) in self._bounds.items() if low < high}
+        return {partition: low for partition, (low, _) in self._bounds.items()}
 
     def count(self) -> int:
         """Number of offsets to read, at least the number of records."""
