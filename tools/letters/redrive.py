@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from schemas.batch import Headers, Records
+from tools.letters.due import Due, DueLetters
 from tools.letters.letter import Letter, Selection, open_letters, read_letters, times_redriven
 from tools.letters.originals import Originals
-from tools.letters.redriven import ALL, Redriven
 from tools.letters.sender import Outgoing, RedriveBooks, RedriveSender, Target, find_target
 from worker.settings import WorkerSettings
 from worker.stages.dead_letter import REDRIVEN_PREFIX, record_size
@@ -59,33 +59,6 @@ class RedriveCounts:
         }
 
 
-class _Unbroken:
-    """Ranges of a partition's dead letters that are redriven without a gap, by code or ALL."""
-
-    def __init__(self, redriven: Redriven, begin: int) -> None:
-        self._redriven = redriven
-        self._begins: dict[str, int | None] = {}
-        self._begin = begin
-
-    def take(self, key: str, offset: int) -> None:
-        """Note a dead letter that is redriven."""
-        begin = self._begins.get(key, self._begin)
-        if begin is None:
-            begin = offset
-        self._begins[key] = begin
-        self._redriven.add(key, begin, offset + 1)
-
-    def leave(self, key: str) -> None:
-        """Note a dead letter that is left out: the next one begins a range."""
-        self._begins[key] = None
-
-    def end(self, key: str, end: int) -> None:
-        """Note that the partition was read to its end."""
-        begin = self._begins.get(key, self._begin)
-        if begin is not None:
-            self._redriven.add(key, begin, end)
-
-
 class Redrive:
     """One run over the dead letters that the topic holds now.
 
@@ -112,7 +85,7 @@ class Redrive:
     ) -> None:
         kafka, timeout_s = settings.kafka, settings.delivery.broker_timeout_s
         self.counts = RedriveCounts()
-        self._input, self._selection, self._again = kafka.input_topic, selection, again
+        self._input = kafka.input_topic
         self._pending: list[Outgoing] = []
         self._pending_bytes = 0
         self._changed: set[int] = set()
@@ -127,7 +100,7 @@ class Redrive:
             )
             self._originals = stack.enter_context(Originals(kafka, timeout_s))
             self._log = stack.enter_context(open_letters(settings))
-            self._begin()
+            self._due = self._begin(selection, again=again)
             self._open = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -147,24 +120,17 @@ class Redrive:
             self._take(records)
             read += len(records)
             advance(read, total)
-        for partition, end in self._log.ends.items():
-            for key in self._selection.codes or {ALL}:
-                self._unbroken[partition].end(key, end)
-            self._changed.add(partition)
+        self._due.end(self._log.ends)
+        self._changed.update(self._log.ends)
         self._flush()
 
-    def _begin(self) -> None:
+    def _begin(self, selection: Selection, *, again: bool) -> DueLetters:
         """Read what was redriven, and begin behind it."""
         known = self._books.read([*self._log.ends])
+        begins = self._log.begin_at({p: 0 if again else one.begin for p, one in known.items()})
         # The brokers delete offsets that were committed longer ago than this.
-        self._known_since_ms = int(time.time() * 1000) - self._books.offsets_kept_ms
-        self._unknown = self._log.ends.keys() - known.keys()
-        wanted = {p: 0 if self._again else one.begin for p, one in known.items()}
-        begins = self._log.begin_at(wanted)
-        self._redriven = {p: known.get(p, Redriven(begin)) for p, begin in begins.items()}
-        for partition, begin in begins.items():
-            self._redriven[partition].add(ALL, 0, begin)
-        self._unbroken = {p: _Unbroken(self._redriven[p], begin) for p, begin in begins.items()}
+        known_since_ms = int(time.time() * 1000) - self._books.offsets_kept_ms
+        return DueLetters(selection, known, begins, known_since_ms, again=again)
 
     def _take(self, records: Records) -> None:
         for letter in read_letters(records):
@@ -172,32 +138,13 @@ class Redrive:
                 self.counts.others += 1
                 continue
             self.counts.letters += 1
-            if self._is_due(letter):
+            due = self._due.take(letter)
+            if due is Due.REDRIVEN:
                 self._redrive(letter)
+            else:
+                setattr(self.counts, due, getattr(self.counts, due) + 1)
             if len(self._pending) >= _MOST_RECORDS or self._pending_bytes >= _MOST_BYTES:
                 self._flush()
-
-    def _is_due(self, letter: Letter) -> bool:
-        partition, offset, counts = letter.at.partition, letter.at.offset, self.counts
-        if not self._selection.has_code(letter):
-            counts.skipped += 1
-        elif not self._again and (offset, letter.code) in self._redriven[partition]:
-            counts.already += 1
-        elif not self._selection.has_time(letter):
-            counts.skipped += 1
-            self._unbroken[partition].leave(self._key(letter))
-        elif not self._again and self._is_uncertain(letter):
-            counts.uncertain += 1
-        else:
-            return True
-        return False
-
-    def _is_uncertain(self, letter: Letter) -> bool:
-        """True if the record of an earlier redrive may have expired."""
-        return letter.at.partition in self._unknown and letter.written_ms < self._known_since_ms
-
-    def _key(self, letter: Letter) -> str:
-        return letter.code if self._selection.codes else ALL
 
     def _redrive(self, letter: Letter) -> None:
         outgoing = self._outgoing(letter)
@@ -212,7 +159,6 @@ class Redrive:
             self._pending_bytes += len(outgoing.value or b"")
             self.counts.redriven += 1
             self.counts.by_code[letter.code] += 1
-        self._unbroken[letter.at.partition].take(self._key(letter), letter.at.offset)
         self._changed.add(letter.at.partition)
 
     def _outgoing(self, letter: Letter) -> Outgoing | str:
@@ -240,7 +186,7 @@ class Redrive:
         return Outgoing(key, value, headers, letter.source.partition if same else None)
 
     def _flush(self) -> None:
-        changed = {partition: self._redriven[partition] for partition in sorted(self._changed)}
+        changed = {partition: self._due.redriven[partition] for partition in sorted(self._changed)}
         offsets = self._books.offsets(changed)
         if self._sender is not None and offsets:
             self._sender.send(self._pending, offsets, self._books.group_metadata)
