@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,15 +16,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AclOperation, AdminClient, ResourceType
 from typer.testing import CliRunner, Result
 
 from base.errors import DeliveryFatalError, ErrorCode, RecordError
 from schemas.batch import Headers, Records
 from tests.conftest import MakeTopic, SharedKafka
+from tests.support.access_rules import BROKER_SETTINGS, allow
 from tests.support.healthy import edit
 from tests.support.payments import body, framed, good_record, some, text, write_pipeline
 from tests.support.worker_process import read_until, worker
 from tools.cli.commands import app
+from tools.embedded.kafka import Kafka
+from tools.embedded.topic_admin import create_topics
 from tools.letters.redriven import Redriven
 from tools.letters.sender import Outgoing, RedriveBooks, RedriveSender, find_target
 from tools.topics.topic_log import read_to_end
@@ -276,6 +281,40 @@ def test_a_second_redrive_ends_the_first(letters: Letters) -> None:
             first.send([record], offsets, books.group_metadata)
         assert books.read([0, 1]) == {0: Redriven(1)}
     assert len(letters.sent()) == 1
+
+
+def test_the_rights_of_a_redrive_are_enough_and_each_is_needed(
+    private_kafka: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    server = private_kafka(BROKER_SETTINGS)
+
+    def make_topic(
+        name: str = "topic", partitions: int = 1, settings: Mapping[str, str] | None = None
+    ) -> str:
+        create_topics(server.bootstrap, {name: partitions}, settings)
+        return name
+
+    letters = Letters(tmp_path / "p", server.bootstrap, make_topic)
+    letters.write(0, 3)
+    edit(letters.folder / "worker.yaml", lambda values: values["kafka"].update(group="g"))
+    # In the order in which the command needs them.
+    needed = [
+        (ResourceType.TRANSACTIONAL_ID, "g/redrive", AclOperation.WRITE),
+        (ResourceType.GROUP, "g.redrive", AclOperation.READ),
+        (ResourceType.TOPIC, letters.dead, AclOperation.READ),
+        (ResourceType.TOPIC, letters.input, AclOperation.WRITE),
+    ]
+    with AdminClient({"bootstrap.servers": server.bootstrap}) as admin:
+        for kind, name, _ in needed:
+            allow(admin, kind, name, AclOperation.DESCRIBE)
+        allow(admin, ResourceType.GROUP, "g", AclOperation.DELETE)
+        allow(admin, ResourceType.TOPIC, letters.scores, AclOperation.DELETE)
+        for kind, name, operation in needed:
+            refused = letters.call("redrive")
+            assert refused.exit_code == 1
+            assert re.search("may not redrive|lacks a right", str(refused.exception))
+            allow(admin, kind, name, operation)
+    assert letters.run("redrive")["redriven"] == 3
 
 
 def test_letters_are_shown_by_code_and_one_with_its_payload_only_on_request(

@@ -13,14 +13,14 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from base.errors import ConfigurationError, DeliveryFatalError, DependencyUnavailableError
 from schemas.batch import Headers
 from tools.letters.redriven import Redriven
-from tools.topics.topic_log import brokers_answer, ignore_error
+from tools.topics.topic_log import FORBIDDEN, brokers_answer, ignore_error, once_coordinated
 from worker.delivery.publish import SizeLimits
-from worker.delivery.reports import REFUSED_CODES
+from worker.delivery.reports import REFUSED_CODES, Reports
 from worker.kafka import (
     captured_errors,
     make_admin,
     make_consumer,
-    make_producer,
+    make_transactional_producer,
     max_message_bytes,
     topic_settings,
     whole_number,
@@ -32,12 +32,6 @@ _FENCED = (
     KafkaError._FENCED,  # noqa: SLF001 - confluent_kafka has no public name for it
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.PRODUCER_FENCED,
-)
-_FORBIDDEN = (
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 )
 _ABSENT = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED)
 _AGAIN = "redrive again: what is committed is not sent twice"
@@ -130,20 +124,19 @@ class RedriveBooks:
         topic = self._kafka.dead_letter_topic
         asked = [TopicPartition(topic, partition) for partition in partitions]
         with captured_errors() as lines, brokers_answer(self._kafka, lines):
-            try:
-                answers = self._consumer.committed(asked, timeout=self._timeout_s)
-                if refused := next((at.error for at in answers if at.error), None):
-                    raise KafkaException(refused)
-            except KafkaException as error:
-                if error.args[0].code() in _FORBIDDEN:
-                    raise _forbidden(self._kafka, topic, error.args[0]) from error
-                raise
+            answers = once_coordinated(lambda: self._committed(asked), self._timeout_s)
         known = {
             at.partition: Redriven.decode(at.offset, at.metadata or "", self.topic_id)
             for at in answers
             if at.offset >= 0
         }
         return {partition: redriven for partition, redriven in known.items() if redriven}
+
+    def _committed(self, asked: list[TopicPartition]) -> list[TopicPartition]:
+        answers = self._consumer.committed(asked, timeout=self._timeout_s)
+        if refused := next((at.error for at in answers if at.error), None):
+            raise KafkaException(refused)
+        return answers
 
     def offsets(self, redriven: Mapping[int, Redriven]) -> list[TopicPartition]:
         """Offsets to commit, with their metadata."""
@@ -169,17 +162,14 @@ class RedriveSender:
     def __init__(self, kafka: KafkaSettings, target: Target, timeout_s: float) -> None:
         self._kafka, self._target, self._timeout_s = kafka, target, timeout_s
         self.committed = 0
-        self._refused: KafkaError | None = None
+        self._reports = Reports()
         with ExitStack() as stack:
             self._lines = stack.enter_context(captured_errors())
-            self._producer = make_producer(
+            self._producer = make_transactional_producer(
                 kafka,
                 SizeLimits(target.max_bytes, target.max_bytes),
-                **{
-                    "transactional.id": redrive_id(kafka.group),
-                    "error_cb": ignore_error,
-                    "on_delivery": self._report,
-                },
+                self._reports,
+                **{"transactional.id": redrive_id(kafka.group), "error_cb": ignore_error},
             )
             stack.callback(self._producer.purge)
             # Ends the transaction of a redrive that was killed.
@@ -202,6 +192,7 @@ class RedriveSender:
             DeliveryFatalError: Another redrive of this pipeline has begun.
             DependencyUnavailableError: The brokers do not answer.
         """
+        self._require_connection()
         self._call("begin_transaction", self._producer.begin_transaction)
         try:
             for record in records:
@@ -238,9 +229,18 @@ class RedriveSender:
             else:
                 return
 
-    def _report(self, error: KafkaError | None, _message: Any) -> None:
-        if error is not None and (self._refused is None or error.code() in REFUSED_CODES):
-            self._refused = error
+    def _require_connection(self) -> None:
+        """Raise DependencyUnavailableError if a connection was lost since the beginning.
+
+        A commit that was sent twice may still be on its way, and would end the next transaction. A
+        new producer is no remedy: it would fence a redrive that has begun meanwhile.
+        """
+        self._producer.poll(0)
+        if self._reports.connection_lost:
+            raise DependencyUnavailableError(
+                f"kafka: the connection to the brokers was lost after {self.committed:,} records; "
+                f"{_AGAIN}"
+            )
 
     def _call(self, what: str, call: Any) -> None:
         try:
@@ -249,15 +249,15 @@ class RedriveSender:
             raise self._failed(what, error.args[0]) from error
 
     def _failed(self, what: str, reason: KafkaError) -> Exception:
-        """Error to raise for an error of the client; one of a record explains that of a call."""
-        refused = self._refused
-        if reason.code() in _FENCED or (refused is not None and refused.code() in _FENCED):
+        """Error to raise for an error of a call; errors of records explain it."""
+        errors = [reason, *(report.error for report in self._reports.all())]
+        if any(error.code() in _FENCED for error in errors):
             return DeliveryFatalError(
                 "another `dead-letters redrive` of this pipeline has begun, and has ended this one "
                 f"after {self.committed:,} records; wait for it, and {_AGAIN}"
             )
-        for error in filter(None, (refused, reason)):
-            if error.code() in _FORBIDDEN:
+        for error in reversed(errors):
+            if error.code() in FORBIDDEN:
                 return _forbidden(self._kafka, self._target.topic, error)
             if error.code() in REFUSED_CODES:
                 return ConfigurationError(
