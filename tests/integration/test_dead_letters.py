@@ -300,9 +300,9 @@ def test_the_rights_of_a_redrive_are_enough_and_each_is_needed(
     # In the order in which the command needs them.
     needed = [
         (ResourceType.TRANSACTIONAL_ID, "g/redrive", AclOperation.WRITE),
-        (ResourceType.GROUP, "g.redrive", AclOperation.READ),
         (ResourceType.TOPIC, letters.dead, AclOperation.READ),
         (ResourceType.TOPIC, letters.input, AclOperation.WRITE),
+        (ResourceType.GROUP, "g.redrive", AclOperation.READ),
     ]
     with AdminClient({"bootstrap.servers": server.bootstrap}) as admin:
         for kind, name, _ in needed:
