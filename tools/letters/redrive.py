@@ -13,7 +13,7 @@ from schemas.batch import Headers, Records
 from tools.letters.due import Due, DueLetters
 from tools.letters.letter import Letter, Selection, open_letters, read_letters, times_redriven
 from tools.letters.originals import Originals
-from tools.letters.sender import Outgoing, RedriveBooks, RedriveSender, Target, find_target
+from tools.letters.sender import Outgoing, RedriveBooks, RedriveSender, RedriveTarget, find_target
 from worker.settings import WorkerSettings
 from worker.stages.dead_letter import REDRIVEN_PREFIX, record_size
 
@@ -90,7 +90,7 @@ class Redrive:
         self._pending_bytes = 0
         self._changed: set[int] = set()
         with ExitStack() as stack:
-            self.target: Target = find_target(kafka, to, timeout_s)
+            self.target: RedriveTarget = find_target(kafka, to, timeout_s)
             self._books = stack.enter_context(closing(RedriveBooks(kafka, timeout_s)))
             # Before the offsets are read: an earlier redrive can commit no more after this.
             self._sender = (

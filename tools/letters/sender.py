@@ -67,7 +67,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RedriveTarget:
     """Topic that redriven records are sent to.
 
     Attributes:
@@ -115,7 +115,7 @@ class RedriveBooks:
         return self._consumer.consumer_group_metadata()
 
     def read(self, partitions: Sequence[int]) -> dict[int, Redriven]:
-        """What was redriven of each partition that has a committed offset.
+        """Read what was redriven of each partition that has a committed offset.
 
         Raises:
             ConfigurationError: This user may not read the group, or a later version wrote it.
@@ -159,7 +159,7 @@ class RedriveSender:
         committed: Number of committed records.
     """
 
-    def __init__(self, kafka: KafkaSettings, target: Target, timeout_s: float) -> None:
+    def __init__(self, kafka: KafkaSettings, target: RedriveTarget, timeout_s: float) -> None:
         self._kafka, self._target, self._timeout_s = kafka, target, timeout_s
         self.committed = 0
         self._reports = Reports()
@@ -279,7 +279,7 @@ class RedriveSender:
             return
 
 
-def find_target(kafka: KafkaSettings, to: str | None, timeout_s: float) -> Target:
+def find_target(kafka: KafkaSettings, to: str | None, timeout_s: float) -> RedriveTarget:
     """Look the target topic up: ``to``, else the input topic.
 
     Raises:
@@ -290,7 +290,7 @@ def find_target(kafka: KafkaSettings, to: str | None, timeout_s: float) -> Targe
     with captured_errors() as lines, brokers_answer(kafka, lines), make_admin(kafka) as admin:
         described = _described(admin, setting, topic, timeout_s)
         largest = max_message_bytes(topic_settings(admin, topic, timeout_s))
-    return Target(setting, topic, len(described.partitions), largest)
+    return RedriveTarget(setting, topic, len(described.partitions), largest)
 
 
 def _described(admin: AdminClient, setting: str, topic: str, timeout_s: float) -> Any:
