@@ -166,6 +166,7 @@ class DeadLetterSettings(Section):
         description="By partition, the offset up to which its dead letters are accepted and do not "
         "count.",
         examples=[{0: 12345}],
+        json_schema_extra={"propertyNames": {"pattern": "^[0-9]+$"}},
     )
 
 
