@@ -118,5 +118,5 @@ def test_an_error_of_the_brokers_names_them(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_right_that_is_missing_is_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     denied = FakeMessage((0, 0), fault=KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
     log = opened(monkeypatch, Consumer({0: (0, 2)}, [denied]))
-    with pytest.raises(ConfigurationError, match="this user lacks a right .*allow it"):
+    with pytest.raises(ConfigurationError, match=r"this user lacks a right .*allow it"):
         read(log)

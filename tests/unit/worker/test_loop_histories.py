@@ -18,6 +18,7 @@ from base.errors import (
     OutcomeUnknownError,
     StoreAwayError,
 )
+from features.history.recent_records import RecentRecords
 from tests.support.fakes import kafka_error
 from tests.support.loop_harness import AWAY, PATIENCE_S, LoopHarness, first_batches, raising, sample
 from worker.consume.offset_metadata import OffsetMetadata
@@ -34,8 +35,9 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
-def metadata(event_time: int) -> str:
-    return OffsetMetadata("id-1", (event_time,)).encode()
+def metadata(event_time: int, *, records: int = 0) -> str:
+    recent = RecentRecords(records)
+    return OffsetMetadata("id-1", (event_time,), recent_records=recent).encode()
 
 
 # what is known of the log
