@@ -9,6 +9,7 @@ Exception
 ├── DependencyUnavailableError  a store, registry or broker does not answer; a retry may succeed
 ├── DeviceLostError             the GPU is lost for this process
 ├── NotAlignedError             events have to wait for other partitions; in worker.histories
+├── TooManyDeadLettersError     a partition has to be held; in worker.stages.dead_letter_limit
 ├── DeliveryError               a micro-batch was not committed
 │   ├── BatchAbortedError       the transaction was aborted: the records are read again
 │   │   └── StoreAwayError      the online store did not accept the histories

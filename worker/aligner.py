@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
-import numpy as np
 import structlog
 from confluent_kafka import KafkaException
 
@@ -68,20 +66,7 @@ class Aligner:
         for partition, wait in waits.items():
             self._since.setdefault(partition, now)
             log.debug("partition_held", partition=partition, **wait._asdict())
-        records = polled.records
-        ends = np.full(int(records.partitions.max()) + 1, np.iinfo(np.int64).max)
-        ends[[*offsets]] = [*offsets.values()]
-        kept = records.take(np.flatnonzero(records.offsets < ends[records.partitions]))
-        left = set(kept.partitions.tolist())
-        return replace(
-            polled,
-            records=kept,
-            next_offsets={
-                p: min(end, offsets.get(p, end))
-                for p, end in polled.next_offsets.items()
-                if p in left or p not in offsets
-            },
-        )
+        return polled.before(offsets)
 
     def review(self) -> None:
         """Release the partitions whose events no longer wait; report those that wait too long.

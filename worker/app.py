@@ -46,6 +46,7 @@ from worker.process.watchdog import Watchdog
 from worker.reload import Reloader
 from worker.schema_sources import score_prefix
 from worker.settings import WorkerSettings
+from worker.stages.dead_letter_limit import DeadLetterLimit
 from worker.warm_up import warm_up
 
 log = structlog.get_logger(__name__)
@@ -129,7 +130,7 @@ def _make_loop(
     executor = ThreadPoolExecutor(1, thread_name_prefix="commit")
     loop = Loop(
         poller,
-        reloader,
+        DeadLetterLimit(reloader, settings.dead_letters),
         Delivery(histories, checkpoint, topics, executor),
         BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
         health,

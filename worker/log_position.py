@@ -13,6 +13,7 @@ from features.history.watermarks import LogState
 from worker.aligner import Aligner
 from worker.backoff import Backoff
 from worker.consume.poll import Poller
+from worker.dead_letter_holds import DeadLetterHolds
 from worker.process import metrics
 from worker.process.loop_monitor import LoopMonitor
 from worker.process.outage import Outages
@@ -27,6 +28,7 @@ class LogPosition:
     Args:
         poller: Poller of the input topic.
         aligner: Aligner of its partitions.
+        holds: Partitions that are held for their dead letters.
         restorer: Restorer of the histories.
         outages: Outages that a rewind waits out.
         backoff: Waits of the loop.
@@ -40,6 +42,7 @@ class LogPosition:
         self,
         poller: Poller,
         aligner: Aligner,
+        holds: DeadLetterHolds,
         restorer: Restorer,
         outages: Outages,
         backoff: Backoff,
@@ -48,6 +51,7 @@ class LogPosition:
         self.state = LogState()
         self._poller = poller
         self._aligner = aligner
+        self._holds = holds
         self._restorer = restorer
         self._outages = outages
         self._backoff = backoff
@@ -78,6 +82,7 @@ class LogPosition:
         self._outages.rewind_failures.record_success()
         self._monitor.rewound()
         self._aligner.forget()
+        self._holds.forget()
         epoch, restored = self._poller.epoch, False
 
         def restore() -> None:

@@ -29,6 +29,7 @@ from worker.backoff import Backoff
 from worker.committer import Committer
 from worker.consume.micro_batch import BatchBound, Polled
 from worker.consume.poll import Poller
+from worker.dead_letter_holds import DeadLetterHolds
 from worker.delivery.delivery import Delivery
 from worker.histories import NotAlignedError
 from worker.log_position import LogPosition, report_lost_histories
@@ -38,6 +39,7 @@ from worker.process.health import Health
 from worker.process.loop_monitor import LoopMonitor
 from worker.process.outage import Outages, backoff_s
 from worker.restorer import Restorer
+from worker.stages.dead_letter_limit import TooManyDeadLettersError
 from worker.stages.stages import Processed
 
 _IDLE_POLL_S = 0.2
@@ -57,6 +59,7 @@ class StageProcess(Protocol):
 
         Raises:
             DependencyUnavailableError: The online store or the registry is away.
+            TooManyDeadLettersError: Dead letters exceed the limit with one of the records.
         """
         ...
 
@@ -122,9 +125,11 @@ class Loop:
         )
         self._backoff = Backoff(poller, health, self._monitor, stopping, clock)
         self._aligner = Aligner(poller, histories, health, waits.align_wait_s, clock)
+        self._holds = DeadLetterHolds(poller, health)
         self._position = LogPosition(
             poller,
             self._aligner,
+            self._holds,
             Restorer(poller, histories, health, stopping, clock),
             self._outages,
             self._backoff,
@@ -265,8 +270,8 @@ class Loop:
                     report_lost_histories(error)
                     self._position.rewind()
                     return polled, None
-                except NotAlignedError as error:
-                    polled = self._aligner.hold(polled, error.waits)
+                except (NotAlignedError, TooManyDeadLettersError) as error:
+                    polled = self._hold(polled, error)
                     if not polled.next_offsets:
                         return polled, None
                 except DependencyUnavailableError as error:
@@ -280,6 +285,12 @@ class Loop:
         finally:
             if attempt:
                 self._backoff.resume()
+
+    def _hold(self, polled: Polled, error: NotAlignedError | TooManyDeadLettersError) -> Polled:
+        """Hold partitions back, and return the records before these."""
+        if isinstance(error, NotAlignedError):
+            return self._aligner.hold(polled, error.waits)
+        return self._holds.hold(polled, error.crossings)
 
     def _close(self) -> None:
         self._monitor.flush()

@@ -10,6 +10,7 @@ import numpy as np
 
 from base.arrays import Longs
 from features.history.pairs import Pair, add_pair, is_due, replay_from
+from features.history.recent_records import RecentRecords
 
 UNKNOWN = np.iinfo(np.int64).min
 """Watermark of a partition with too few events; time given to an event that must not affect one."""
@@ -42,6 +43,7 @@ class LogState:
         early: Latest event time of those that did not support the watermark. A partition without
             such events has no entry.
         pairs: The state at earlier offsets, in their order.
+        recent: The last records, and which of them are dead letters.
         offsets: Offset of the next record. Known where partitions are read from a topic.
         elsewhere: Watermarks of the scored events of partitions that other workers read.
         passed: Ends of partitions that others were scored past. Known while events are scored from
@@ -53,6 +55,7 @@ class LogState:
     counted: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     early: Mapping[int, int] = field(default_factory=dict)
     pairs: Mapping[int, tuple[Pair, ...]] = field(default_factory=dict)
+    recent: Mapping[int, RecentRecords] = field(default_factory=dict)
     offsets: Mapping[int, int] = field(default_factory=dict)
     elsewhere: Mapping[int, int] = field(default_factory=dict)
     passed: Mapping[int, PassedEnd] = field(default_factory=dict)

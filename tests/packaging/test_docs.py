@@ -71,7 +71,7 @@ def test_commands_and_targets_exist(page: Path) -> None:
     text = page.read_text()
     known = commands(app)
     for first, second in re.findall(
-        r"(?:`|^ {4})fraud-worker (\w+)(?: (\w[\w-]*))?", text, re.MULTILINE
+        r"(?:`|^ {4})fraud-worker (\w[\w-]*)(?: (\w[\w-]*))?", text, re.MULTILINE
     ):
         groups = {name.split()[0] for name in known} if not second else set()
         assert first in known | groups or f"{first} {second}" in known, f"{first} {second}"

@@ -30,7 +30,9 @@ from worker.histories import HistoryWrites, Wait
 from worker.loop import Loop, Waits
 from worker.process.health import Health
 from worker.process.metrics import REGISTRY
+from worker.settings import DeadLetterSettings
 from worker.stages.dead_letter import Stage, dead_letter
+from worker.stages.dead_letter_limit import DeadLetterLimit
 from worker.stages.serving import Decided, Model
 from worker.stages.stages import Processed
 
@@ -39,6 +41,7 @@ PATIENCE_S = 20.0
 AWAY = DependencyUnavailableError("redis does not answer")
 SERVICE = "store or registry"
 _FLAGS = Flags(("late", "ahead"))
+_LIMIT = DeadLetterSettings()
 REASON = f"{SERVICE} is away: redis does not answer"
 
 
@@ -265,6 +268,7 @@ class LoopHarness:
         budget_s: float = 1000.0,
         real: Callable[[FakeConsumer], worker.delivery.checkpoint.Checkpoint] | None = None,
         overlap_from: int = 0,
+        limit: DeadLetterSettings = _LIMIT,
     ) -> None:
         """Create the loop.
 
@@ -274,6 +278,7 @@ class LoopHarness:
             budget_s: Latency budget in seconds.
             real: Creates a real checkpoint instead of the fake one.
             overlap_from: As of `BatchBound`.
+            limit: Limit on dead letters.
         """
         self.clock = Clock()
         self.journal: list[str] = []
@@ -294,7 +299,7 @@ class LoopHarness:
         )
         self.loop = Loop(
             self.poller,
-            self.process,
+            DeadLetterLimit(self.process, limit),
             Delivery(
                 self.histories,
                 real(self.consumer) if real else self.checkpoint,

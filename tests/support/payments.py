@@ -104,6 +104,8 @@ def write_pipeline(folder: Path, kafka: dict[str, Any], seed: int = 0) -> Path:
         "model": {"bundle": "model", "device": "cpu"},
         "wire": {"max_record_bytes": MAX_RECORD_BYTES, "max_collection_items": MAX_ITEMS},
         "output": {"carry": ["note"], "vector": "all"},
+        # Tests send as many bad records as they like.
+        "dead_letters": {"max_share": 1},
         "http": {"host": "127.0.0.1", "port": 0},
     }
     (folder / "worker.yaml").write_text(yaml.safe_dump(settings))

@@ -22,7 +22,12 @@ def test_hostile_records_are_answered_as_in_the_serial_run(
     tmp_path: Path, trained: Path, kafka: SharedKafka, redis_url: str
 ) -> None:
     folder = tmp_path / f"hostile-{uuid.uuid4().hex[:8]}"
-    rig = Rig(folder, trained, (kafka.bootstrap, redis_url))
+    rig = Rig(
+        folder,
+        trained,
+        (kafka.bootstrap, redis_url),
+        settings={"dead_letters": {"max_share": 1}},
+    )
     load = HostileLoad(rig, seed=7, rate=0.0, share=0.5)
     load.send(600)
     load.stop()

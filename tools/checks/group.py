@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from base.errors import ConfigurationError
 from tools.checks.finding import Finding, failed, ok, pluralize, refused, skipped, warning
 from tools.checks.topics import days
+from tools.topics.topic_log import once_coordinated
 from worker.consume.start_offsets import Committed, StartOffsets, foreign_ids, other_topic
 from worker.consume.topics import InputTopic, retention_of
 from worker.delivery.producers_in_turn import PRODUCERS
@@ -28,11 +28,6 @@ T = TypeVar("T")
 GROUP, START, EXPIRY = "consumer group", "start", "offset expiry"
 TRANSACTIONS = "transactions"
 _ASSIGNOR = "cooperative-sticky"
-_SOON = (
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-)
 _REFUSED = (
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -72,7 +67,7 @@ def check_group(admin: AdminClient, settings: WorkerSettings, name: str) -> list
         )
         return asked[name].result()
 
-    described = _once_coordinated(describe, timeout_s)
+    described = once_coordinated(describe, timeout_s)
     rights = described.authorized_operations
     group = GroupState(
         name,
@@ -120,19 +115,7 @@ def read_checkpoints(settings: WorkerSettings, topic: InputTopic) -> dict[int, C
     # answers that it is being made or has moved (rd_kafka_handle_OffsetFetch, without a group).
     with closing(make_consumer(kafka, lambda _: None)) as consumer:
         starts = StartOffsets(consumer, topic, kafka.start_from, kafka.accept_topic, timeout_s)
-        return _once_coordinated(lambda: starts.committed(range(topic.partitions)), timeout_s)
-
-
-def _once_coordinated(ask: Callable[[], T], timeout_s: float) -> T:
-    """Ask a group's coordinator; retry while the first request finds it still being created."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            return ask()
-        except KafkaException as error:
-            if error.args[0].code() not in _SOON or time.monotonic() > deadline:
-                raise
-        time.sleep(0.1)
+        return once_coordinated(lambda: starts.committed(range(topic.partitions)), timeout_s)
 
 
 def judge_start(

@@ -15,7 +15,19 @@ from base.errors import (
     DependencyUnavailableError,
     DeviceLostError,
 )
-from tools.cli import check, demo, dev, features, init, labels, model, run, score, train
+from tools.cli import (
+    check,
+    dead_letters,
+    demo,
+    dev,
+    features,
+    init,
+    labels,
+    model,
+    run,
+    score,
+    train,
+)
 from tools.cli.options import Commands
 from worker.process.exits import ExitCode
 
@@ -59,6 +71,7 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.add_typer(features.app, name="features")
 app.add_typer(labels.app, name="labels")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(model.app, name="model")
 app.add_typer(dev.app, name="dev")
 

@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from worker.stages.dead_letter import FORMER_PREFIX, HEADER_PREFIX, LARGEST_OVERSIZE_BYTES
+from worker.stages.dead_letter import (
+    FORMER_PREFIX,
+    HEADER_PREFIX,
+    LARGEST_OVERSIZE_BYTES,
+    REDRIVEN_PREFIX,
+)
 
 _SCHEMAS = Path(__file__).parents[2] / "schemas"
 _HEAD = """\
@@ -65,7 +70,28 @@ Key, value and headers are those of the input record. The worker adds these head
 - The Kafka timestamp of a dead letter is the time at which it was written. With the record's own timestamp, retention would delete dead letters of old records at once.
 - Headers of the record that begin with `{HEADER_PREFIX}` are renamed to `{FORMER_PREFIX}*`. Anybody may have written those: trust `{HEADER_PREFIX}*` only. Older `{FORMER_PREFIX}*` headers are dropped at that point.
 - **Short form.** A dead letter that is too large for its topic loses its value, its headers and a key of more than 1,024 bytes. It then takes at most {LARGEST_OVERSIZE_BYTES:,} bytes, and `check` requires that the topic accepts this much.
-- The names follow those of Kafka Streams (KIP-1034), which begin with `__streams.errors.`.
+
+Tools that read dead letters of Kafka Streams ([KIP-1034](https://cwiki.apache.org/confluence/display/KAFKA/KIP-1034%3A+Dead+letter+queue+in+Kafka+Streams)) need other names:
+
+| Kafka Streams | this worker |
+|---|---|
+| `__streams.errors.topic`, `__streams.errors.partition`, `__streams.errors.offset` | `{HEADER_PREFIX}topic`, `{HEADER_PREFIX}partition`, `{HEADER_PREFIX}offset`; text in both |
+| `__streams.errors.exception` | `{HEADER_PREFIX}code`: a stable code in place of the name of a Java class |
+| `__streams.errors.message` | `{HEADER_PREFIX}message` |
+| `__streams.errors.stacktrace` | none: messages hold no payload, and a stack trace may |
+| none | `{HEADER_PREFIX}timestamp`, `{HEADER_PREFIX}stage`, `{HEADER_PREFIX}schema.id`, `{HEADER_PREFIX}value.sha256`, `{HEADER_PREFIX}value.bytes` |
+
+## Redriven records
+
+`fraud-worker dead-letters redrive` [sends](../how-to/read-dead-letters.md#send-them-again) the record of a dead letter to the input topic again: key, value and headers of the record, without `{HEADER_PREFIX}*`, and these headers with UTF-8 text:
+
+| header | value |
+|---|---|
+| `{REDRIVEN_PREFIX}topic`, `{REDRIVEN_PREFIX}partition`, `{REDRIVEN_PREFIX}offset` | position in the input of the record that became the dead letter |
+| `{REDRIVEN_PREFIX}timestamp` | timestamp of that record in milliseconds; -1 if it had none |
+| `{REDRIVEN_PREFIX}times` | number of times that the record was redriven, from 1 |
+
+They replace those of an earlier redrive. If the record becomes a dead letter again, they are among its own headers. The Kafka timestamp is the time of the redrive.
 """
 
 

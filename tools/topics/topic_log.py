@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Self, cast
+from typing import Self, TypeVar, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
@@ -15,9 +15,23 @@ from worker.consume.micro_batch import records_of
 from worker.kafka import captured_errors, make_consumer
 from worker.settings import KafkaSettings
 
+FORBIDDEN = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
+"""Error codes for a right that this user lacks."""
+_SOON = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 _MOST = 20_000
 _LOOK_S = 0.1
 _SILENCE_S = 30.0
+
+T = TypeVar("T")
 
 
 class TopicLog:
@@ -71,6 +85,23 @@ class TopicLog:
     @property
     def partitions(self) -> int:
         return len(self._bounds)
+
+    @property
+    def ends(self) -> dict[int, int]:
+        """End of each partition at the time of opening."""
+        return {partition: high for partition, (_, high) in self._bounds.items()}
+
+    def begin_at(self, offsets: Mapping[int, int]) -> dict[int, int]:
+        """Read partitions from these offsets on, or from their first records if these are later.
+
+        Returns:
+            The offset from which each partition is read.
+        """
+        for partition, offset in offsets.items():
+            low, high = self._bounds[partition]
+            self._bounds[partition] = min(max(low, offset), high), high
+        self.unfinished = {p for p, (low, high) in self._bounds.items() if low < high}
+        return {partition: low for partition, (low, _) in self._bounds.items()}
 
     def count(self) -> int:
         """Number of offsets to read, at least the number of records."""
@@ -151,7 +182,9 @@ class TopicLog:
 
 @contextmanager
 def brokers_answer(kafka: KafkaSettings, lines: Sequence[str]) -> Iterator[None]:
-    """Raise DependencyUnavailableError for the brokers' error, with librdkafka's reason.
+    """Raise an error for that of the brokers, with librdkafka's reason.
+
+    It is a ConfigurationError for a missing right, else a DependencyUnavailableError.
 
     Args:
         kafka: Settings of the brokers.
@@ -161,10 +194,27 @@ def brokers_answer(kafka: KafkaSettings, lines: Sequence[str]) -> Iterator[None]
         yield
     except KafkaException as error:
         why = lines[-1] if lines else error.args[0].str()
+        if error.args[0].code() in FORBIDDEN:
+            raise ConfigurationError(
+                f"kafka: this user lacks a right ({why}); allow it: "
+                "docs/how-to/secure-connections.md lists the rights"
+            ) from error
         raise DependencyUnavailableError(
             f"kafka.bootstrap_servers: no answer from {kafka.bootstrap_servers} ({why}); see that "
             "the brokers are up, and security.protocol and sasl.… in kafka.options"
         ) from error
+
+
+def once_coordinated(ask: Callable[[], T], timeout_s: float) -> T:
+    """Ask a group's coordinator; retry while the first request finds it still being created."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _SOON or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def local_brokers(bootstrap: str) -> KafkaSettings:

@@ -33,6 +33,7 @@ class HeldRecords:
         self._chunks: dict[int, deque[Records]] = defaultdict(deque)
         self._bytes: dict[int, int] = defaultdict(int)
         self._waiting: set[int] = set()
+        self._stopped: set[int] = set()
         self.full: set[int] = set()
 
     @property
@@ -52,6 +53,12 @@ class HeldRecords:
             self._put(partition, records.take(np.flatnonzero(chosen)), front=True)
         self._waiting |= offsets.keys()
         self._shared_by, self._calm = len(self.partitions), 0
+
+    def stop(self, offsets: Mapping[int, int], records: Records) -> None:
+        """Keep records as `hold`, and fetch no more of these partitions, until `clear`."""
+        self.hold(offsets, records)
+        self._stopped |= offsets.keys()
+        self._judge_full()
 
     def exchange(
         self, records: Records, most: int, highest: Mapping[int, tuple[int, ...]]
@@ -104,6 +111,7 @@ class HeldRecords:
         self._chunks.clear()
         self._bytes.clear()
         self._waiting.clear()
+        self._stopped.clear()
         self._shared_by = 1
         self.full = set()
 
@@ -128,7 +136,7 @@ class HeldRecords:
     def _judge_full(self) -> None:
         """A partition is full at its share of the memory, until it has half of that."""
         share = MOST_BYTES / max(1, len(self.partitions))
-        self.full = {
+        self.full = self._stopped | {
             partition
             for partition in self.partitions
             if self._bytes[partition] >= (share / 2 if partition in self.full else share)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import methodcaller
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 from confluent_kafka import Message
@@ -42,6 +42,23 @@ class Polled:
     group_metadata: Any
     epoch: int
     at: float
+
+    def before(self, offsets: Mapping[int, int]) -> Self:
+        """The records before these offsets of their partitions, of which some may have none."""
+        records = self.records
+        ends = np.full(int(records.partitions.max()) + 1, np.iinfo(np.int64).max)
+        ends[[*offsets]] = [*offsets.values()]
+        kept = records.take(np.flatnonzero(records.offsets < ends[records.partitions]))
+        left = set(kept.partitions.tolist())
+        return replace(
+            self,
+            records=kept,
+            next_offsets={
+                p: min(end, offsets.get(p, end))
+                for p, end in self.next_offsets.items()
+                if p in left or p not in offsets
+            },
+        )
 
 
 def records_of(topic: str, messages: list[Message]) -> Records:

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from base.errors import ConfigurationError
 from features.history.pairs import Pair, thinned
+from features.history.recent_records import SPAN, UNCOUNTED, RecentRecords
 from features.history.watermarks import LogState
 from worker.consume.packed_numbers import pack, unpack
 
@@ -24,6 +25,7 @@ MAX_BYTES = 1_000
 VERSION = 1
 
 _VERSION, _TOPIC_ID, _STATE, _PAIRS = "version", "topic_id", "state", "pairs"
+_RECENT = "recent_records"
 # Fields of metadata without a version.
 _HIGHEST, _LOWEST, _COUNTED = "highest_event_times", "lowest_event_time", "counted_events"
 _HIGHEST_ALONE = "highest_event_time"
@@ -45,6 +47,8 @@ class OffsetMetadata:
         early_event_time: Latest time of the events that did not support the watermark, in
             microseconds since 1970-01-01 UTC; None without such events.
         pairs: State at earlier offsets, in their order.
+        recent_records: The last records, and which of them are dead letters. A worker that does not
+            know the field leaves it out, and the next one begins to count anew.
     """
 
     topic_id: str | None = None
@@ -53,6 +57,7 @@ class OffsetMetadata:
     counted_events: Mapping[str, int] = field(default_factory=dict)
     early_event_time: int | None = None
     pairs: tuple[Pair, ...] = ()
+    recent_records: RecentRecords = UNCOUNTED
 
     @classmethod
     def of(cls, topic_id: str, log: LogState, partition: int) -> Self:
@@ -64,6 +69,7 @@ class OffsetMetadata:
             log.counted.get(partition, {}),
             log.early.get(partition),
             log.pairs.get(partition, ()),
+            log.recent.get(partition, UNCOUNTED),
         )
 
     def encode(self) -> str:
@@ -75,6 +81,8 @@ class OffsetMetadata:
             values[_TOPIC_ID] = self.topic_id
         if state := self._state():
             values[_STATE] = pack(state)
+        if self.recent_records:
+            values[_RECENT] = pack([self.recent_records.count, self.recent_records.letters])
         pairs = self.pairs
         while True:
             if pairs:
@@ -117,7 +125,7 @@ class OffsetMetadata:
             pairs = _read_pairs(iter(unpack(values.get(_PAIRS, ""))))
         except (LookupError, TypeError, ValueError, StopIteration):
             return cls(topic_id)
-        return cls(topic_id, *state, pairs)
+        return cls(topic_id, *state, pairs, _read_recent(values.get(_RECENT)))
 
     def _state(self) -> list[int]:
         """Numbers of everything but the topic and the pairs; empty if there are none."""
@@ -141,6 +149,7 @@ def log_state_of(metadata: Mapping[int, OffsetMetadata]) -> LogState:
         _present(metadata, lambda state: state.counted_events or None),
         early=_present(metadata, lambda state: state.early_event_time),
         pairs=_present(metadata, lambda state: state.pairs or None),
+        recent=_present(metadata, lambda state: state.recent_records or None),
     )
 
 
@@ -203,6 +212,16 @@ def _read_pairs(numbers: Iterator[int]) -> tuple[Pair, ...]:
         time = highest[0]
         pairs.append(Pair(offset, highest, time + above))
     return tuple(pairs)
+
+
+def _read_recent(text: Any) -> RecentRecords:
+    """Read the last records; none from text that is damaged."""
+    try:
+        recent = RecentRecords(*unpack(text))
+    except (TypeError, ValueError):
+        return UNCOUNTED
+    fits = 0 <= recent.count <= SPAN and recent.letters >= 0
+    return recent if fits and recent.letters.bit_length() <= recent.count else UNCOUNTED
 
 
 def _read_falling(numbers: Iterator[int], count: int, before: int) -> tuple[int, ...]:

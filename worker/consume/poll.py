@@ -209,6 +209,12 @@ class Poller(GroupMember):
         self._held.hold(offsets, records)
         self._ends.go_back(offsets)
 
+    def stop(self, offsets: Mapping[int, int], records: Records) -> None:
+        """Read partitions no further than these offsets of a micro-batch, until a rewind."""
+        self._held.stop(offsets, records)
+        self._ends.go_back(offsets)
+        self._fetch_what_can_be_kept()
+
     def release(self, partitions: Iterable[int]) -> None:
         """Poll partitions on from the first record that `hold` kept."""
         self._held.release(partitions)

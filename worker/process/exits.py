@@ -29,7 +29,7 @@ class ExitCode(IntEnum):
     OK = 0, "done, nothing lost"
     FAILED = (
         1,
-        "failed, rows of a file were refused (score, labels send), or a dependency or the GPU is away",
+        "failed, rows were refused (score, labels send, redrive), or a dependency or the GPU is away",
     )
     CONFIGURATION = 2, "the configuration or the call is invalid; the message says what to do"
     DELIVERY = 3, "delivery could not continue safely; start it again, unless told otherwise"

@@ -31,6 +31,18 @@ dead_letters = Counter(
     ["code"],
     registry=REGISTRY,
 )
+dead_letter_holds = Counter(
+    "fraud_worker_dead_letter_holds",
+    "Times that this replica has held a partition because too many of its last records were dead "
+    "letters.",
+    registry=REGISTRY,
+)
+dead_letter_held = Gauge(
+    "fraud_worker_dead_letter_held",
+    "1 while a partition is held because too many of its last records are dead letters.",
+    ["partition"],
+    registry=REGISTRY,
+)
 decisions = Counter(
     "fraud_worker_decisions",
     "Committed decisions, by segment of the policy and by name.",

@@ -8,10 +8,11 @@ from __future__ import annotations
 from worker.settings.connections import KafkaSettings, Registry, Store
 from worker.settings.load_settings import FILE_NAME, load_settings, require_folder
 from worker.settings.secrets import read_secret
-from worker.settings.sections import WorkerSettings
+from worker.settings.sections import DeadLetterSettings, WorkerSettings
 
 __all__ = [
     "FILE_NAME",
+    "DeadLetterSettings",
     "KafkaSettings",
     "Registry",
     "Store",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -151,6 +151,25 @@ class DeliverySettings(Section):
         return self
 
 
+class DeadLetterSettings(Section):
+    """Limit on dead letters, by which a partition is held."""
+
+    max_share: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="A partition is held at the record with which dead letters exceed this share of "
+        "its last 1,000 records; 1: never.",
+    )
+    accept_through: dict[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = Field(
+        default={},
+        description="By partition, the offset up to which its dead letters are accepted and do not "
+        "count.",
+        examples=[{0: 12345}],
+        json_schema_extra={"propertyNames": {"pattern": "^[0-9]+$"}},
+    )
+
+
 class Output(Section):
     """Content of a score beyond the decision."""
 
@@ -245,6 +264,7 @@ class WorkerSettings(BaseSettings):
     wire: Wire = Wire()
     model: ModelSettings
     delivery: DeliverySettings = DeliverySettings()
+    dead_letters: DeadLetterSettings = DeadLetterSettings()
     windows: Windows = Windows()
     fill: FillSettings = FillSettings()
     output: Output = Output()

@@ -16,6 +16,11 @@ HEADER_PREFIX = "__worker.errors."
 """Prefix of the headers that the worker adds; no other header of a dead letter has it."""
 FORMER_PREFIX = "__worker.former."
 """Prefix that such headers of the record itself get; of equal length, so that no record grows."""
+REDRIVEN_PREFIX = "__worker.redriven."
+"""Prefix of the headers of a record that `dead-letters redrive` has sent to the input again. In a
+dead letter they are headers of the record."""
+SHA256_HEADER, BYTES_HEADER = f"{HEADER_PREFIX}value.sha256", f"{HEADER_PREFIX}value.bytes"
+"""Headers of the oversize form: hash and size of the value."""
 # Most bytes that Kafka adds to a batch of one record, and to each of its headers.
 RECORD_OVERHEAD_BYTES = 128
 _HEADER_OVERHEAD_BYTES = 10
@@ -40,6 +45,7 @@ class DeadLetter:
     Attributes:
         position: Topic, partition and offset of the record in the input.
         code: Error code of the reason.
+        stage: Stage in which the record failed.
         key: Key of the record.
         value: Value of the record; None in the oversize form.
         own: Headers of the record.
@@ -49,6 +55,7 @@ class DeadLetter:
 
     position: Position
     code: ErrorCode
+    stage: Stage
     key: bytes | None
     value: bytes | None
     own: tuple[tuple[str, bytes | None], ...]
@@ -73,8 +80,8 @@ class DeadLetter:
             return self
         value = self.value or b""
         measures = (
-            (f"{HEADER_PREFIX}value.sha256", hashlib.sha256(value).hexdigest().encode()),
-            (f"{HEADER_PREFIX}value.bytes", str(len(value)).encode()),
+            (SHA256_HEADER, hashlib.sha256(value).hexdigest().encode()),
+            (BYTES_HEADER, str(len(value)).encode()),
         )
         return replace(
             self,
@@ -119,6 +126,7 @@ def dead_letter(
     return DeadLetter(
         position,
         error.code,
+        stage,
         records.keys[row],
         records.values[row],
         _own_headers((records.headers[row] if records.headers else None) or ()),

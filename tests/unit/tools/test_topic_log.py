@@ -108,8 +108,15 @@ def test_silence_before_the_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_an_error_of_the_brokers_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    denied = FakeMessage((0, 0), fault=KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
-    log = opened(monkeypatch, Consumer({0: (0, 2)}, [denied]))
+    unknown = FakeMessage((0, 0), fault=KafkaError(KafkaError.TOPIC_EXCEPTION))
+    log = opened(monkeypatch, Consumer({0: (0, 2)}, [unknown]))
     with pytest.raises(DependencyUnavailableError, match="no answer from broker:9092") as raised:
         read(log)
     assert isinstance(raised.value.__cause__, KafkaException)
+
+
+def test_a_right_that_is_missing_is_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    denied = FakeMessage((0, 0), fault=KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    log = opened(monkeypatch, Consumer({0: (0, 2)}, [denied]))
+    with pytest.raises(ConfigurationError, match=r"this user lacks a right .*allow it"):
+        read(log)

@@ -116,7 +116,7 @@ def test_the_examples_in_the_documentation_hold() -> None:
 
 
 def uncommented(text: str) -> str:
-    return re.sub(r"(?m)^( *)#(?=- |[a-z_]+: *[^#\n]|[a-z]+:$)", r"\1", text)
+    return re.sub(r"(?m)^( *)#(?=- |[a-z_]+: *[^#\n]|[a-z_]+:$)", r"\1", text)
 
 
 @pytest.mark.parametrize("comments", [True, False])

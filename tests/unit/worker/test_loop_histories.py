@@ -18,6 +18,7 @@ from base.errors import (
     OutcomeUnknownError,
     StoreAwayError,
 )
+from features.history.recent_records import RecentRecords
 from tests.support.fakes import kafka_error
 from tests.support.loop_harness import AWAY, PATIENCE_S, LoopHarness, first_batches, raising, sample
 from worker.consume.offset_metadata import OffsetMetadata
@@ -34,8 +35,9 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
-def metadata(event_time: int) -> str:
-    return OffsetMetadata("id-1", (event_time,)).encode()
+def metadata(event_time: int, *, records: int = 0) -> str:
+    recent = RecentRecords(records)
+    return OffsetMetadata("id-1", (event_time,), recent_records=recent).encode()
 
 
 # what is known of the log
@@ -46,9 +48,9 @@ def test_each_batch_is_given_the_state_behind_the_one_before_and_the_checkpoint_
     bench.run()
     assert bench.process.logs == [{}, {0: (1,)}, {0: (3,)}]
     assert [outbox.offset_metadata for outbox in bench.checkpoint.committed] == [
-        {0: metadata(1)},
-        {0: metadata(3)},
-        {0: metadata(5)},
+        {0: metadata(1, records=2)},
+        {0: metadata(3, records=4)},
+        {0: metadata(5, records=6)},
     ]
 
 
@@ -67,7 +69,7 @@ def test_a_note_names_only_the_partitions_whose_offsets_it_goes_with() -> None:
     bench.consumer.checkpoints, bench.consumer.offset_metadata = {1: 0}, {1: metadata(9)}
     bench.run()
     assert bench.process.logs == [{1: (9,)}]
-    assert bench.checkpoint.committed[0].offset_metadata == {0: metadata(1)}
+    assert bench.checkpoint.committed[0].offset_metadata == {0: metadata(1, records=2)}
 
 
 @pytest.mark.parametrize("error", [BatchAbortedError("once"), OutcomeUnknownError("once")])

@@ -13,6 +13,7 @@ from base.errors import ConfigurationError
 from features.compute.bind import EARLIEST, LATEST
 from features.definition.spec import MAX_WATERMARK_SUPPORT
 from features.history.pairs import MAX_PAIRS, Pair
+from features.history.recent_records import SPAN, RecentRecords
 from features.history.watermarks import LogState, enough_to_begin
 from worker.consume.offset_metadata import MAX_BYTES, OffsetMetadata, log_state_of
 
@@ -80,7 +81,9 @@ def test_any_metadata_can_be_read(text: str) -> None:
 
 
 def test_fields_that_a_version_does_not_know_are_ignored() -> None:
-    written = OffsetMetadata("a", (5, 4), {"0" * 12: 3}, {}, 7, (Pair(3, (2, 1), 2),))
+    written = OffsetMetadata(
+        "a", (5, 4), {"0" * 12: 3}, {}, 7, (Pair(3, (2, 1), 2),), RecentRecords(3, 0b101)
+    )
     more = json.dumps({**json.loads(written.encode()), "marks": [1]})
     assert OffsetMetadata.decode(more) == written
 
@@ -123,6 +126,8 @@ LARGEST = st.builds(
     st.dictionaries(DIGESTS, EVENT_TIMES, min_size=31, max_size=31),
     st.just({}),
     EVENT_TIMES,
+    st.just(()),
+    st.just(RecentRecords(SPAN, (1 << SPAN) - 1)),
 )
 
 
@@ -155,10 +160,15 @@ def test_metadata_of_partitions_tells_the_state_of_the_log() -> None:
     metadata = {
         0: OffsetMetadata("a", (7,), {"h": 3}),
         1: OffsetMetadata("a"),
-        2: OffsetMetadata("a", (9, 8), {}, {"h": 4}, 10, pairs),
+        2: OffsetMetadata("a", (9, 8), {}, {"h": 4}, 10, pairs, RecentRecords(4, 0b1000)),
     }
     log = LogState(
-        {0: (7,), 2: (9, 8)}, {0: {"h": 3}}, {2: {"h": 4}}, early={2: 10}, pairs={2: pairs}
+        {0: (7,), 2: (9, 8)},
+        {0: {"h": 3}},
+        {2: {"h": 4}},
+        early={2: 10},
+        pairs={2: pairs},
+        recent={2: RecentRecords(4, 0b1000)},
     )
     assert log_state_of(metadata) == log
     assert {p: OffsetMetadata.of("a", log, p) for p in metadata} == metadata

@@ -13,12 +13,13 @@ from schemas.batch import Headers, Position
 from tests.support.fakes import FakeProducer, Sent, kafka_error
 from worker.delivery.publish import Outbox, Publisher, SizeLimits, too_large, without_key
 from worker.delivery.reports import Reports
-from worker.stages.dead_letter import HEADER_PREFIX, RECORD_OVERHEAD_BYTES, DeadLetter
+from worker.stages.dead_letter import HEADER_PREFIX, RECORD_OVERHEAD_BYTES, DeadLetter, Stage
 
 LIMITS = SizeLimits(1_000_000, 1_000_000)
 LETTER = DeadLetter(
     Position("in", 0, 7),
     ErrorCode.BODY_TRUNCATED,
+    Stage.DECODE,
     b"k",
     b"\x00bad",
     (("trace", b"\xff"),),
