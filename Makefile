@@ -177,7 +177,7 @@ pictures: install ## draw docs/pictures from benchmarks/results; RECORD=1: recor
 # No header: it would tell this machine's paths.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-header \
 	--python-version 3.11 $(if $(UPGRADE),--upgrade) pyproject.toml
-DEVELOPMENT := --extra embedded --extra mlflow --extra train --extra onnx --extra dev
+DEVELOPMENT := --extra embedded --extra mlflow --extra otel --extra train --extra onnx --extra dev
 
 lock: install ## write locks/ from pyproject.toml; UPGRADE=1 for the newest of everything
 	@$(COMPILE) --extra cpu $(DEVELOPMENT) -o locks/cpu.txt

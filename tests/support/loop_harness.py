@@ -30,6 +30,7 @@ from worker.histories import HistoryWrites, Wait
 from worker.loop import Loop, Waits
 from worker.process.health import Health
 from worker.process.metrics import REGISTRY
+from worker.process.tracing import NoTracing, Tracing
 from worker.stages.dead_letter import Stage, dead_letter
 from worker.stages.serving import Decided, Model
 from worker.stages.stages import Processed
@@ -39,6 +40,7 @@ PATIENCE_S = 20.0
 AWAY = DependencyUnavailableError("redis does not answer")
 SERVICE = "store or registry"
 _FLAGS = Flags(("late", "ahead"))
+_NO_TRACING = NoTracing()
 REASON = f"{SERVICE} is away: redis does not answer"
 
 
@@ -91,6 +93,7 @@ class Process:
             None,
             letters,
             Model("m", "1", "cpu"),
+            np.zeros(len(good)),
             Decided(none, none, ("approve",), ("default",), "1"),
             _FLAGS,
             # The first is late.
@@ -265,6 +268,7 @@ class LoopHarness:
         budget_s: float = 1000.0,
         real: Callable[[FakeConsumer], worker.delivery.checkpoint.Checkpoint] | None = None,
         overlap_from: int = 0,
+        tracing: Tracing = _NO_TRACING,
     ) -> None:
         """Create the loop.
 
@@ -274,6 +278,7 @@ class LoopHarness:
             budget_s: Latency budget in seconds.
             real: Creates a real checkpoint instead of the fake one.
             overlap_from: As of `BatchBound`.
+            tracing: Traces of committed micro-batches.
         """
         self.clock = Clock()
         self.journal: list[str] = []
@@ -304,8 +309,8 @@ class LoopHarness:
             BatchBound(batch, budget_s, overlap_from),
             self.health,
             # Tests replace the sleep.
-            Waits(0.2, 60.0, 30.0, lambda seconds: time.sleep(seconds)),  # noqa: PLW0108
-            clock=self.clock,
+            Waits(0.2, 60.0, 30.0, lambda seconds: time.sleep(seconds), self.clock),  # noqa: PLW0108
+            tracing,
         )
         self.consumer.will_assign(0)
         self.consumer.when_idle = self.idle
