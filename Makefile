@@ -147,7 +147,18 @@ $(AZURITE): tests/servers/azurite/package.json tests/servers/azurite/package-loc
 	@cd $(@D) && npm ci --silent --ignore-scripts --omit=dev --no-audit --no-fund
 	@touch $@
 
-tools: $(MLFLOW) $(AZURITE) ## install servers that tests of locations use: MLflow, and Azurite by npm
+# Debian's package, unpacked and not installed: that needs no root.
+PROMETHEUS := .tools/prometheus/.installed
+$(PROMETHEUS):
+	@command -v apt-get >/dev/null || { \
+		echo "make tools: apt-get is not there, which fetches Prometheus: use Debian or Ubuntu" >&2; exit 1; }
+	@echo "Unpacking Prometheus into .tools, once." >&2
+	@rm -rf $(@D) && mkdir -p $(@D)
+	@cd $(@D) && apt-get -qq download prometheus && dpkg -x prometheus_*.deb . && mv usr/bin/prom* . && \
+		rm -rf prometheus_*.deb usr lib etc var
+	@touch $@
+
+tools: $(MLFLOW) $(AZURITE) $(PROMETHEUS) ## fetch servers that tests use: MLflow, Azurite (npm), Prometheus (apt-get)
 
 bench: install $(if $(filter peers,$(SUITE)),$(PEERS)) ## measure against the rivals: JSON=1 SUITE=spine|features|models|latency|partitions|soak|peers EVENTS=(all) OUT=folder|RECORD=1
 	@$(BIN)/python -m benchmarks $(if $(JSON),--json) $(if $(SUITE),--suite $(SUITE)) \
@@ -165,8 +176,9 @@ record: install ## renew the golden recording and show what changed
 	@$(BIN)/python tests/commands/record.py
 
 # Without --quiet: MkDocs does not count the warnings that it does not print.
-docs: install ## write the generated pages of docs/reference, build the site into build/site
+docs: install ## write the generated pages of docs/reference and the dashboard, build the site into build/site
 	@$(BIN)/python -m tools.manual
+	@$(BIN)/python k8s/monitoring/dashboard.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 pictures: install ## draw docs/pictures from benchmarks/results; RECORD=1: record `make demo` first
@@ -177,15 +189,15 @@ pictures: install ## draw docs/pictures from benchmarks/results; RECORD=1: recor
 # No header: it would tell this machine's paths.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-header \
 	--python-version 3.11 $(if $(UPGRADE),--upgrade) pyproject.toml
-DEVELOPMENT := --extra embedded --extra mlflow --extra train --extra onnx --extra dev
+DEVELOPMENT := --extra embedded --extra mlflow --extra otel --extra train --extra onnx --extra dev
 
 lock: install ## write locks/ from pyproject.toml; UPGRADE=1 for the newest of everything
 	@$(COMPILE) --extra cpu $(DEVELOPMENT) -o locks/cpu.txt
 	@$(COMPILE) --extra gpu $(DEVELOPMENT) -o locks/gpu.txt
-	@$(COMPILE) --no-annotate --extra cpu --constraints locks/cpu.txt -o locks/run-cpu.txt
-	@$(COMPILE) --no-annotate --extra gpu --constraints locks/gpu.txt -o locks/run-gpu.txt
-	@$(COMPILE) --no-annotate --extra cpu --extra onnx --constraints locks/cpu.txt -o locks/run-cpu-onnx.txt
-	@$(COMPILE) --no-annotate --extra gpu --extra onnx-gpu --constraints locks/gpu.txt -o locks/run-gpu-onnx.txt
+	@$(COMPILE) --no-annotate --extra otel --extra cpu --constraints locks/cpu.txt -o locks/run-cpu.txt
+	@$(COMPILE) --no-annotate --extra otel --extra gpu --constraints locks/gpu.txt -o locks/run-gpu.txt
+	@$(COMPILE) --no-annotate --extra otel --extra cpu --extra onnx --constraints locks/cpu.txt -o locks/run-cpu-onnx.txt
+	@$(COMPILE) --no-annotate --extra otel --extra gpu --extra onnx-gpu --constraints locks/gpu.txt -o locks/run-gpu-onnx.txt
 	@$(COMPILE:pyproject.toml=benchmarks/peers/requirements.in) --no-annotate \
 		--constraints <(grep -oE '^(fastavro|hiredis|numpy|redis|xgboost-cpu)==[^ ]+' locks/cpu.txt) \
 		-o locks/peers.txt

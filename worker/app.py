@@ -42,6 +42,7 @@ from worker.process.garbage import frozen_start
 from worker.process.health import Health, HealthServer
 from worker.process.outage import Outage
 from worker.process.replica import claim_replica, transactional_id
+from worker.process.tracing import open_tracing
 from worker.process.watchdog import Watchdog
 from worker.reload import Reloader
 from worker.schema_sources import score_prefix
@@ -127,6 +128,8 @@ def _make_loop(
         settings, pipeline.source, pipeline.feature_set, stages, pipeline.fingerprints
     )
     checkpoint = _make_checkpoint(settings, replica, consumer, limits, watchdog)
+    tracing = open_tracing(settings.kafka.group)
+    stack.callback(tracing.close)
     executor = ThreadPoolExecutor(1, thread_name_prefix="commit")
     loop = Loop(
         poller,
@@ -135,6 +138,7 @@ def _make_loop(
         BatchBound(delivery.max_batch_events, delivery.latency_budget_s),
         health,
         Waits(delivery.broker_timeout_s, delivery.refused_s, settings.windows.align_wait_s),
+        tracing=tracing,
     )
     return loop, reloader
 

@@ -133,7 +133,7 @@ class Committer:
         self._bound.observe(len(batch.polled.records), took_s)
         # The producers may have survived a broken connection that is not reported yet.
         self._producers_are_suspect |= took_s > _SLOW_S
-        self._monitor.committed(batch.polled, batch.answers.final())
+        self._monitor.committed(batch.polled, batch.answers.final(), took_s)
 
     def _recover(self, error: DeliveryError) -> None:
         """Rewind to the checkpoint behind a micro-batch that may not be committed."""

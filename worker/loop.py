@@ -38,6 +38,7 @@ from worker.process import metrics
 from worker.process.health import Health
 from worker.process.loop_monitor import LoopMonitor
 from worker.process.outage import Outages, backoff_s
+from worker.process.tracing import NoTracing, Tracing
 from worker.restorer import Restorer
 from worker.stages.dead_letter_limit import TooManyDeadLettersError
 from worker.stages.stages import Processed
@@ -47,6 +48,7 @@ _CONNECTION_LOST = (
     KafkaError._TRANSPORT,  # noqa: SLF001 - confluent_kafka has no public name for it
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - confluent_kafka has no public name for it
 )
+_NO_TRACING = NoTracing()
 # A rejoin takes a few calls to the brokers, each with a bound of its own.
 _REJOIN_CALLS = 4
 
@@ -73,12 +75,14 @@ class Waits:
         refusal_limit_s: Longest wait for a dead-letter topic that refuses a dead letter.
         align_wait_s: Longest wait for other partitions of which the probes know nothing.
         sleep: Waits for a number of seconds.
+        clock: Returns monotonic seconds.
     """
 
     rebalance_wait_s: float
     refusal_limit_s: float
     align_wait_s: float
     sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
 
 
 class Loop:
@@ -90,8 +94,8 @@ class Loop:
         delivery: Delivery of what they return.
         bound: Bound on the events of a micro-batch.
         health: State of the worker that the probes read.
-        waits: Bounds of waiting, and how to wait.
-        clock: Returns monotonic seconds.
+        waits: Bounds of waiting, how to wait, and the clock.
+        tracing: Traces of committed micro-batches.
     """
 
     def __init__(
@@ -102,8 +106,7 @@ class Loop:
         bound: BatchBound,
         health: Health,
         waits: Waits,
-        *,
-        clock: Callable[[], float] = time.monotonic,
+        tracing: Tracing = _NO_TRACING,
     ) -> None:
         self._poller = poller
         self._process = process
@@ -111,7 +114,7 @@ class Loop:
         self._bound = bound
         self._health = health
         self._waits = waits
-        self._clock = clock
+        self._clock = clock = waits.clock
         self._stopping = False
         self._failure: Exception | None = None
 
@@ -121,7 +124,12 @@ class Loop:
         histories = delivery.histories
         self._outages = Outages(health, delivery.brokers, waits.refusal_limit_s, stopping, clock)
         self._monitor = LoopMonitor(
-            poller, health, self._outages.kafka, _REJOIN_CALLS * waits.rebalance_wait_s, clock
+            poller,
+            health,
+            self._outages.kafka,
+            _REJOIN_CALLS * waits.rebalance_wait_s,
+            clock,
+            tracing,
         )
         self._backoff = Backoff(poller, health, self._monitor, stopping, clock)
         self._aligner = Aligner(poller, histories, health, waits.align_wait_s, clock)

@@ -175,6 +175,7 @@ class SimulatedStages:
             None,
             letters,
             Model("m", "1", "cpu"),
+            np.zeros(len(good)),
             Decided(none, none, ("approve",), ("default",), "1"),
             self._flags,
             enriched.flags,
@@ -290,8 +291,7 @@ class Process:
             Delivery(histories, self.checkpoint, topics, self._executor),
             BatchBound(sizes.batch, 1000.0, sizes.overlap_from),
             health,
-            Waits(_BROKERS_S, 60.0, _PATIENCE_S, cluster.scheduler.sleep),
-            clock=clock,
+            Waits(_BROKERS_S, 60.0, _PATIENCE_S, cluster.scheduler.sleep, clock),
         )
 
     def _make_checkpoint(self, producers: int) -> ExactlyOnce:

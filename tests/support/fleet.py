@@ -51,6 +51,7 @@ class Worker:
             response.
         labels: Number of labels that it has put into the store, likewise.
         late_labels: Number of these that came too late, likewise.
+        port: Port of its probes and metrics.
     """
 
     def __init__(
@@ -63,10 +64,10 @@ class Worker:
     ) -> None:
         self.replica = replica
         self.log = rig.folder / f"{replica}.log"
-        self._port = free_port()
+        self.port = free_port()
         settings = {
             "FRAUD_WORKER_REPLICA": replica,
-            "FRAUD_WORKER_HTTP__PORT": str(self._port),
+            "FRAUD_WORKER_HTTP__PORT": str(self.port),
             "PYTHONPATH": image_path(),
             **(environment or {}),
         }
@@ -169,7 +170,7 @@ class Worker:
     def _get(self, path: str) -> tuple[int, str]:
         try:
             with urllib.request.urlopen(
-                f"http://{LOOPBACK}:{self._port}{path}", timeout=_HTTP_S
+                f"http://{LOOPBACK}:{self.port}{path}", timeout=_HTTP_S
             ) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:

@@ -30,6 +30,7 @@ from worker.histories import HistoryWrites, Wait
 from worker.loop import Loop, Waits
 from worker.process.health import Health
 from worker.process.metrics import REGISTRY
+from worker.process.tracing import NoTracing, Tracing
 from worker.settings import DeadLetterSettings
 from worker.stages.dead_letter import Stage, dead_letter
 from worker.stages.dead_letter_limit import DeadLetterLimit
@@ -42,6 +43,7 @@ AWAY = DependencyUnavailableError("redis does not answer")
 SERVICE = "store or registry"
 _FLAGS = Flags(("late", "ahead"))
 _LIMIT = DeadLetterSettings()
+_NO_TRACING = NoTracing()
 REASON = f"{SERVICE} is away: redis does not answer"
 
 
@@ -94,6 +96,7 @@ class Process:
             None,
             letters,
             Model("m", "1", "cpu"),
+            np.zeros(len(good)),
             Decided(none, none, ("approve",), ("default",), "1"),
             _FLAGS,
             # The first is late.
@@ -269,6 +272,7 @@ class LoopHarness:
         real: Callable[[FakeConsumer], worker.delivery.checkpoint.Checkpoint] | None = None,
         overlap_from: int = 0,
         limit: DeadLetterSettings = _LIMIT,
+        tracing: Tracing = _NO_TRACING,
     ) -> None:
         """Create the loop.
 
@@ -279,6 +283,7 @@ class LoopHarness:
             real: Creates a real checkpoint instead of the fake one.
             overlap_from: As of `BatchBound`.
             limit: Limit on dead letters.
+            tracing: Traces of committed micro-batches.
         """
         self.clock = Clock()
         self.journal: list[str] = []
@@ -309,8 +314,8 @@ class LoopHarness:
             BatchBound(batch, budget_s, overlap_from),
             self.health,
             # Tests replace the sleep.
-            Waits(0.2, 60.0, 30.0, lambda seconds: time.sleep(seconds)),  # noqa: PLW0108
-            clock=self.clock,
+            Waits(0.2, 60.0, 30.0, lambda seconds: time.sleep(seconds), self.clock),  # noqa: PLW0108
+            tracing,
         )
         self.consumer.will_assign(0)
         self.consumer.when_idle = self.idle

@@ -8,12 +8,13 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from base.errors import ErrorCode
 from worker.process import metrics as declared
+from worker.process.bulk_histogram import BulkHistogram
 from worker.process.exits import ExitCode
 
 _METRICS = """\
 # Metrics
 
-The worker serves them in the Prometheus text format at `/metrics` on `http.port`. Units are base units. No label holds an entity key or an event id. Histograms also have the series `_bucket`, `_sum` and `_count`. [Troubleshooting](../how-to/troubleshoot.md) says which metric to look at for which symptom.
+The worker serves them in the Prometheus text format at `/metrics` on `http.port`. Units are base units. No label holds an entity key or an event id. Histograms also have the series `_bucket`, `_sum` and `_count`. CPU time, memory, file descriptors and start of the process have Prometheus's own names (`process_…`). [Troubleshooting](../how-to/troubleshoot.md) says which metric to look at for which symptom.
 
 | metric | type | labels | meaning |
 |---|---|---|---|
@@ -44,10 +45,15 @@ def metrics() -> str:
 def _metric_rows() -> Iterator[str]:
     for collector in vars(declared).values():
         if isinstance(collector, MetricWrapperBase):
-            (metric,) = collector.describe()
-            name = f"{metric.name}_total" if metric.type == "counter" else metric.name
-            labels = ", ".join(f"`{label}`" for label in collector._labelnames)  # noqa: SLF001 - no public way
-            yield f"| `{name}` | {metric.type} | {labels} | {metric.documentation} |\n"
+            labels = collector._labelnames  # noqa: SLF001 - no public way
+        elif isinstance(collector, BulkHistogram):
+            labels = collector.labels
+        else:
+            continue
+        (metric,) = collector.collect()
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        shown = ", ".join(f"`{label}`" for label in labels)
+        yield f"| `{name}` | {metric.type} | {shown} | {metric.documentation} |\n"
 
 
 def error_codes() -> str:

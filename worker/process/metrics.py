@@ -10,14 +10,28 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     disable_created_metrics,
 )
+
+from worker.process.bulk_histogram import BulkHistogram
 
 REGISTRY = CollectorRegistry()
 # Otherwise each series gets a second one for the time of its creation, which nobody reads.
 disable_created_metrics()  # type: ignore[no-untyped-call]
+# CPU, memory and file descriptors, under Prometheus's own names.
+ProcessCollector(registry=REGISTRY)
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_AGES = (
+    *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+    *(30.0, 60.0, 300.0, 600.0, 3600.0, 86400.0),
+)
+# Most events are near 0, and most thresholds are above one half.
+_SCORES = (
+    *(0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    *(0.95, 0.99, 1.0),
+)
 
 events = Counter(
     "fraud_worker_events",
@@ -81,10 +95,17 @@ stage_seconds = Histogram(
     buckets=_SECONDS,
     registry=REGISTRY,
 )
-record_age_seconds = Histogram(
+record_age_seconds = BulkHistogram(
     "fraud_worker_record_age_seconds",
-    "Age of the oldest record of a micro-batch when its scores are committed, by its timestamp.",
-    buckets=(*_SECONDS, 60.0, 600.0, 3600.0),
+    "Age of each record, by its timestamp, when its score or dead letter is committed.",
+    buckets=_AGES,
+    registry=REGISTRY,
+)
+scores = BulkHistogram(
+    "fraud_worker_score",
+    "Committed scores, by model.",
+    buckets=_SCORES,
+    labels=["model", "model_version"],
     registry=REGISTRY,
 )
 gc_pause_seconds = Histogram(
@@ -203,6 +224,11 @@ model_from_cache = Gauge(
     "fraud_worker_model_from_cache",
     "1 while the champion that was verified last serves from its copy, as model.location could not "
     "be read at the start.",
+    registry=REGISTRY,
+)
+model_written = Gauge(
+    "fraud_worker_model_written_timestamp_seconds",
+    "Time at which the bundle of the model that serves was written, in Unix seconds.",
     registry=REGISTRY,
 )
 info = Gauge(

@@ -38,6 +38,7 @@ class ReloadLog:
             feature_set=self._feature_set,
             device=model.device,
         ).set(1)
+        metrics.model_written.set(serving.model.bundle.created_at.timestamp())
 
     def took_over(self, serving: Serving, before: Serving) -> None:
         """Report the model and the policy that have taken over since ``before`` served."""

@@ -35,8 +35,8 @@ _BEGINNING = LogState()
 class Processed:
     """Result of the stages for a micro-batch of records.
 
-    ``records``, ``keys``, ``values``, ``headers``, ``decided`` and ``flag_bits`` are parallel, with
-    one entry for each score, in the order of the records.
+    ``records``, ``keys``, ``values``, ``headers``, ``scores``, ``decided`` and ``flag_bits`` are
+    parallel, with one entry for each score, in the order of the records.
 
     Attributes:
         records: Records that have a score.
@@ -45,6 +45,7 @@ class Processed:
         headers: Headers of the scores; None if there are none.
         dead_letters: Dead letters of the other records.
         model: Model that gave the scores.
+        scores: float64[N], probabilities.
         decided: Decisions.
         flags: Flags of the feature set.
         flag_bits: uint64[N], the flags of the events, encoded.
@@ -62,6 +63,7 @@ class Processed:
     headers: Sequence[Headers] | None
     dead_letters: Sequence[DeadLetter]
     model: Model
+    scores: npt.NDArray[np.float64]
     decided: Decided
     flags: Flags
     flag_bits: npt.NDArray[np.uint64]
@@ -113,6 +115,7 @@ class Processed:
                 codes=self.decided.codes[kept],
                 segments=self.decided.segments[kept],
             ),
+            scores=self.scores[kept],
             flag_bits=self.flag_bits[kept],
         )
 
@@ -251,6 +254,7 @@ class Stages:
             self.encode.headers(batch),
             letters,
             scored.model,
+            scored.scores,
             decided,
             self.enrich.feature_set.flags,
             enriched.flags,
