@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 SECONDS = 15
 LIMIT_S = 280.0
-BUGGY = ("-m", "tests.support.buggy_worker")
+BUGGY = ("tests.support.buggy_worker",)
 PlayRound = Callable[..., "Counter[str]"]
 
 
