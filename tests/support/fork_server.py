@@ -77,6 +77,7 @@ class Forked:
             "output": str(log.absolute()),
             "errors": str((errors or log).absolute()),
         }
+        log.touch()  # it is read while the program starts
         self._status: int | None = None
         self._control, theirs = socket.socketpair()
         with theirs:
