@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 # .venv stays with the interpreter that it was made with. Another version that is asked for has an
-# environment of its own beside it, .venv-3.12, which is installed by the uv of .venv: in 5 seconds.
+# environment of its own beside it, .venv-3.12, which is installed by the uv of .venv.
 VENV := .venv
 ifdef PYTHON
 version = $(shell $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -22,8 +22,11 @@ BIN := $(VENV)/bin
 # What is installed stays, until another DEVICE is asked for.
 DEVICE ?= $(if $(wildcard $(VENV)/.installed-gpu),gpu,cpu)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-UV := $(if $(filter-out .venv,$(VENV)),$(wildcard .venv/bin/uv))
-INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(PIP) install)
+# uv takes 5 seconds, and pip a minute: pip installs uv alone, and the rest where uv fails, as it may
+# with an index that only pip's configuration names.
+OTHERS := $(if $(filter-out .venv,$(VENV)),$(wildcard .venv/bin/uv))
+UV := $(or $(OTHERS),$(BIN)/uv) pip install --quiet --python $(BIN)/python
+LOCKED := $(if $(WHEELS),--no-index --find-links $(WHEELS)) --require-hashes -r
 STAMP := $(VENV)/.installed-$(DEVICE)
 PACKAGES := $(wildcard base schemas features models worker tools tests benchmarks)
 
@@ -47,11 +50,12 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1): Python 3.11 or later is needed;" \
 			"name one with make install PYTHON=python3.12" >&2; exit 1; }
-	@echo "Installing into $(VENV) for $(DEVICE): a minute, once." >&2
+	@echo "Installing into $(VENV) for $(DEVICE), once." >&2
 	@if [[ -n "$(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))" ]]; then rm -rf $(VENV); fi
 	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(INSTALL) $(if $(WHEELS),--no-index --find-links $(WHEELS)) --require-hashes -r $<
-	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@$(if $(OTHERS),,$(PIP) install $(LOCKED) <(sed -n '/^uv==/,/[^\\]$$/p' $<))
+	@$(UV) $(LOCKED) $< 2>/dev/null || $(PIP) install $(LOCKED) $<
+	@$(UV) --no-deps --no-build-isolation -e . 2>/dev/null || $(PIP) install --no-deps --no-build-isolation -e .
 	@echo "Compiling the kernels: some 20 seconds, once." >&2
 	@$(BIN)/python -m worker.warm_up >&2 || \
 		echo "The kernels are not compiled: the first start compiles them, and says why it cannot." >&2
