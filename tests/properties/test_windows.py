@@ -56,8 +56,7 @@ RATES = {
     "zombies": 0.3,
     "applied ahead": 1.0,
 }
-"""Of cases, likewise. Hypothesis also draws constants of the modules that are imported: between other
-tests the same seed gives other cases, with a fifth of the compactions."""
+"""Of cases, likewise."""
 
 
 def test_windows_equal_the_oracle(seed: int) -> None:
