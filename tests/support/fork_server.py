@@ -149,7 +149,7 @@ def _fork_server() -> socket.socket:
             cwd=ROOT,
             # A process that forks may have no other threads.
             env={**os.environ, "PYTHONPATH": image_path(), "OPENBLAS_NUM_THREADS": "1"},
-            stdin=theirs,
+            stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             # Ctrl-C is for the process that uses it.
             start_new_session=True,

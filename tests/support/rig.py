@@ -14,11 +14,12 @@ from confluent_kafka import KafkaException, Producer, TopicCollection, TopicPart
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tests.oracles.topics import read_to_end
-from tests.support.fork_server import ROOT, run_forked
+from tests.support.fork_server import run_forked
 from tools.embedded.process import LOOPBACK, last_lines
 from tools.embedded.topic_admin import committed_offsets, create_topics
 
 _latest: Callable[[], Any] = OffsetSpec.latest
+ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = ROOT / "tests" / "system" / "pipeline"
 LOOKUPS = ("customer_profile", "terminal_profile")
 SESSION_TIMEOUT_S = 6.0
