@@ -66,10 +66,10 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 demo: install ## the whole path on embedded Kafka and Valkey: EVENTS=20000 RATE=2000
 	@$(BIN)/fraud-worker demo --events $(or $(EVENTS),20000) --rate $(or $(RATE),2000)
 
-# System tests wait most of their time: JOBS=3 suits a quiet machine. Files keep the order of
+# System tests wait most of their time: three processes keep two cores busy. Files keep the order of
 # tests/conftest.py, where those that wait begin; else files of one long test would come last.
-test: install ## all tests; ARGS="-k decode" for some, "-n 0" in one process; JOBS=2 PYTHON=python3.12
-	@$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder $(ARGS)
+test: install ## all tests; ARGS="-k decode" for some, "-n 0" in one process; JOBS=3 PYTHON=python3.12
+	@$(BIN)/python -m pytest -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 unit: install ## the tests of single parts, in a minute: no processes, no network, no training; ARGS=
 	@$(BIN)/python -m pytest -n 2 tests/unit $(ARGS)

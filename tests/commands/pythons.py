@@ -102,7 +102,7 @@ def _passes(interpreter: Path, servers: Servers) -> bool:
     environment = {key: value for key, value in os.environ.items() if "MAKE" not in key}
     environment["FRAUD_WORKER_TEST_KAFKA"] = ask(servers.address, "kafka")
     environment["FRAUD_WORKER_TEST_REDIS"] = ask(servers.address, "valkey")
-    command = ["make", "test", f"PYTHON={interpreter}", f"ARGS={' '.join(SHORT)}"]
+    command = ["make", "test", f"PYTHON={interpreter}", "JOBS=2", f"ARGS={' '.join(SHORT)}"]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
 
 
