@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 # .venv stays with the interpreter that it was made with. Another version that is asked for has an
-# environment of its own beside it, .venv-3.12, which is installed by the uv of .venv: in 5 seconds.
+# environment of its own beside it, .venv-3.12, which is installed by the uv of .venv.
 VENV := .venv
 ifdef PYTHON
 version = $(shell $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
@@ -22,8 +22,11 @@ BIN := $(VENV)/bin
 # What is installed stays, until another DEVICE is asked for.
 DEVICE ?= $(if $(wildcard $(VENV)/.installed-gpu),gpu,cpu)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-UV := $(if $(filter-out .venv,$(VENV)),$(wildcard .venv/bin/uv))
-INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(PIP) install)
+# uv takes 5 seconds, and pip a minute: pip installs uv alone, and the rest where uv fails, as it may
+# with an index that only pip's configuration names.
+OTHERS := $(if $(filter-out .venv,$(VENV)),$(wildcard .venv/bin/uv))
+UV := $(or $(OTHERS),$(BIN)/uv) pip install --quiet --python $(BIN)/python
+LOCKED := $(if $(WHEELS),--no-index --find-links $(WHEELS)) --require-hashes -r
 STAMP := $(VENV)/.installed-$(DEVICE)
 PACKAGES := $(wildcard base schemas features models worker tools tests benchmarks)
 
@@ -47,11 +50,12 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1): Python 3.11 or later is needed;" \
 			"name one with make install PYTHON=python3.12" >&2; exit 1; }
-	@echo "Installing into $(VENV) for $(DEVICE): a minute, once." >&2
+	@echo "Installing into $(VENV) for $(DEVICE), once." >&2
 	@if [[ -n "$(filter-out $(STAMP),$(wildcard $(VENV)/.installed-*))" ]]; then rm -rf $(VENV); fi
 	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(INSTALL) $(if $(WHEELS),--no-index --find-links $(WHEELS)) --require-hashes -r $<
-	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@$(if $(OTHERS),,$(PIP) install $(LOCKED) <(sed -n '/^uv==/,/[^\\]$$/p' $<))
+	@$(UV) $(LOCKED) $< 2>/dev/null || $(PIP) install $(LOCKED) $<
+	@$(UV) --no-deps --no-build-isolation -e . 2>/dev/null || $(PIP) install --no-deps --no-build-isolation -e .
 	@echo "Compiling the kernels: some 20 seconds, once." >&2
 	@$(BIN)/python -m worker.warm_up >&2 || \
 		echo "The kernels are not compiled: the first start compiles them, and says why it cannot." >&2
@@ -62,10 +66,10 @@ $(STAMP): locks/$(DEVICE).txt pyproject.toml
 demo: install ## the whole path on embedded Kafka and Valkey: EVENTS=20000 RATE=2000
 	@$(BIN)/fraud-worker demo --events $(or $(EVENTS),20000) --rate $(or $(RATE),2000)
 
-# System tests wait most of their time: JOBS=3 suits a quiet machine. Files keep the order of
+# System tests wait most of their time: three processes keep two cores busy. Files keep the order of
 # tests/conftest.py, where those that wait begin; else files of one long test would come last.
-test: install ## all tests; ARGS="-k decode" for some, "-n 0" in one process; JOBS=2 PYTHON=python3.12
-	@$(BIN)/python -m pytest -n $(or $(JOBS),2) --dist loadfile --no-loadscope-reorder $(ARGS)
+test: install ## all tests; ARGS="-k decode" for some, "-n 0" in one process; JOBS=3 PYTHON=python3.12
+	@$(BIN)/python -m pytest -n $(or $(JOBS),3) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 unit: install ## the tests of single parts, in a minute: no processes, no network, no training; ARGS=
 	@$(BIN)/python -m pytest -n 2 tests/unit $(ARGS)

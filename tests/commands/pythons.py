@@ -1,7 +1,9 @@
 """Run the short tests with every Python version of pyproject.toml that is installed.
 
 `make pythons` runs them on the versions other than that of .venv, which `make test` uses. Each
-version has its own environment with the packages of the lock.
+version has its own environment with the packages of the lock. All use the broker and the store of
+this process: the runtime of Java in a new environment has no profiles of Kafka, and a trial run that
+makes some takes as long as the tests (decision 21).
 """
 
 from __future__ import annotations
@@ -14,7 +16,12 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.support.servers import Servers, ask
 
 ROOT = Path(__file__).parents[2]
 # Golden scores, also of a worker on Kafka and Valkey; then tests of what has differed between
@@ -74,25 +81,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     passed: list[str] = []
     failed: list[str] = []
     absent: list[str] = []
-    for version in named():
-        if version == own:
-            continue
-        interpreter = find(version)
-        if interpreter is None:
-            absent.append(version)
-            continue
-        print(f"Python {version}: {interpreter}", flush=True)
-        (passed if _passes(interpreter) else failed).append(version)
+    with closing(Servers()) as servers:
+        for version in named():
+            if version == own:
+                continue
+            interpreter = find(version)
+            if interpreter is None:
+                absent.append(version)
+                continue
+            print(f"Python {version}: {interpreter}", flush=True)
+            (passed if _passes(interpreter, servers) else failed).append(version)
     print(f"make test is for Python {own}; short tests:", end=" ")
     outcomes = {"passed on": passed, "FAILED on": failed, "not found:": absent}
     print("; ".join(f"{said} {', '.join(them)}" for said, them in outcomes.items() if them))
     return 1 if failed or (absent and needs_all) else 0
 
 
-def _passes(interpreter: Path) -> bool:
+def _passes(interpreter: Path, servers: Servers) -> bool:
     # The variables of the outer `make` must not affect the inner one.
     environment = {key: value for key, value in os.environ.items() if "MAKE" not in key}
-    command = ["make", "test", f"PYTHON={interpreter}", f"ARGS={' '.join(SHORT)}"]
+    environment["FRAUD_WORKER_TEST_KAFKA"] = ask(servers.address, "kafka")
+    environment["FRAUD_WORKER_TEST_REDIS"] = ask(servers.address, "valkey")
+    command = ["make", "test", f"PYTHON={interpreter}", "JOBS=2", f"ARGS={' '.join(SHORT)}"]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
 
 

@@ -56,7 +56,7 @@ def play_without(
 ) -> tuple[dict[str, Any], bool]:
     """Run workers that lack a guard; return the result, and True if it was found."""
     guard = GUARDS[name]
-    program = ("-m", "tests.support.unguarded_worker", "--without", name)
+    program = ("tests.support.unguarded_worker", "--without", name)
     result = run(folder / name, faults, seed, events, guard.faults or KINDS, program)
     found = _found(result)
     print(f"{name}: {guard.meaning}: {found or 'nothing found'}", file=sys.stderr)
@@ -79,7 +79,7 @@ def run(
     seed: int,
     events: int,
     kinds: tuple[str, ...] = KINDS,
-    program: tuple[str, ...] = ("-m", "tools", "run"),
+    program: tuple[str, ...] = ("tools", "run"),
 ) -> dict[str, Any]:
     """Run the faults, and compare; "failed" of the result says why it did not end."""
     started = time.monotonic()

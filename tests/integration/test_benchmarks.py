@@ -13,6 +13,8 @@ from benchmarks.__main__ import main
 from benchmarks.latency import suite as latency
 from benchmarks.latency.cases import BARE
 from benchmarks.soak import load
+from benchmarks.soak import suite as soak
+from benchmarks.throughput import Span
 from tests.support.image import image_path
 
 pytestmark = pytest.mark.timeout(900)
@@ -22,7 +24,10 @@ pytestmark = pytest.mark.timeout(900)
 def small_testbed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(population, "CARDS", 5_000)
     monkeypatch.setattr(testbed, "TRAINING_EVENTS", 5_000)
-    monkeypatch.setattr(load, "DISTINCT", 100_000)
+    monkeypatch.setattr(load, "DISTINCT", 50_000)
+    # So many are played before the first sample: half of the test's CPU would go into them.
+    monkeypatch.setattr(load, "AHEAD", 50_000)
+    monkeypatch.setattr(soak, "QUICK", Span(0.5, 3.0))
     # For the worker; the suite's own programs set a path of theirs.
     monkeypatch.setenv("PYTHONPATH", image_path())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from confluent_kafka.admin import AclOperation, AdminClient, ResourceType
 from features.store.redis import RedisStore
 from tests.conftest import MakeTopic, SharedKafka
 from tests.support.access_rules import BROKER_SETTINGS, allow
+from tests.support.fork_server import run_forked
 from tests.support.healthy import edit, healthy_pipeline
 from tests.support.replay import LOOKUP, fill, load_records
 from tools.checks.examine import examine
@@ -116,13 +116,7 @@ def test_a_pipeline_in_which_all_holds(ground: Ground) -> None:
 
 def test_the_command_exits_with_what_it_found(ground: Ground) -> None:
     def run() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "tools", "check", "--json", "-p", str(ground.folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        return run_forked("tools", "check", "--json", "-p", ground.folder, timeout_s=60)
 
     good = run()
     assert (good.returncode, json.loads(good.stdout)["ok"]) == (0, True), good

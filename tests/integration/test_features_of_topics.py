@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from features.tables import EventTableReader, Partitioning, build
 from features.tables.event_files import partitions_of
 from features.tables.event_records import EventRecordReader
 from tests.conftest import MakeTopic, SharedKafka
+from tests.support.fork_server import run_forked
 from tests.support.transactions import DAY_US, SET, handbook, transactions, write
 from worker.consume.topics import InputTopic
 from worker.histories.record import label_namespace, read_record
@@ -55,13 +55,7 @@ def pipeline(folder: Path, bootstrap: str, redis_url: str, **kafka: Any) -> Path
 
 def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     """A command's output; it has to end with ``code``."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tools", "features", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run_forked("tools", "features", *arguments, timeout_s=120)
     assert done.returncode == code, done.stderr
     return done
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from features.history.namespace import Namespace, record_key
 from features.store.redis import RedisStore
 from tests.conftest import MakeTopic, SharedKafka
+from tests.support.fork_server import run_forked
 from tests.support.healthy import edit
-from tests.support.image import image_path
 from tests.support.payments import TIME_MS, good_record
 from tests.support.stored_state import find_namespace
 from tests.support.windowed import NUMBER, windowed_pipeline
@@ -49,10 +48,9 @@ class Ground:
     topics: dict[str, str]
     store: str
 
-    @property
-    def command(self) -> list[str]:
-        run = [sys.executable, "-m", "tools", "run", "--pipeline", str(self.folder)]
-        return ["env", f"PYTHONPATH={image_path()}", *run]
+    def command(self, *words: object) -> subprocess.CompletedProcess[str]:
+        """Run a command of ``fraud-worker`` on this pipeline."""
+        return run_forked("tools", *words, "--pipeline", self.folder, timeout_s=BOUND_S)
 
     def set(self, section: str, **values: Any) -> None:
         edit(
@@ -88,15 +86,13 @@ class Ground:
 
     def refusal(self) -> str:
         """What a start that is refused says."""
-        done = subprocess.run(self.command, capture_output=True, text=True, check=False, timeout=60)
+        done = self.command("run")
         assert done.returncode == 2, done
         return done.stderr.splitlines()[-1]
 
     def fill(self, *files: Path) -> dict[str, Any]:
         """The result of ``features fill``."""
-        fill = ["features", "fill", "--pipeline", str(self.folder), "--events", *map(str, files)]
-        command = [*self.command[:-3], *fill]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = self.command("features", "fill", "--events", *files)
         assert done.returncode == 0, done
         result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return result
@@ -324,18 +320,17 @@ def test_partitions_that_come_are_refused_until_histories_are_filled_from_all_of
     ground.set("kafka", consumer={"topic.metadata.refresh.interval.ms": 500})
     ground.send(0)
     topic = ground.topics["input_topic"]
-    with subprocess.Popen(ground.command, stderr=subprocess.PIPE, text=True) as process:
+    with worker(ground.folder, status=2) as process:
         ground.scores(1)
         with AdminClient({"bootstrap.servers": ground.bootstrap}) as admin:
             admin.create_partitions([NewPartitions(topic, 2)])[topic].result(BOUND_S)
-        _, said = process.communicate(timeout=BOUND_S)
-    assert process.returncode == 2, said
+        process.wait(BOUND_S)
+    said = (ground.folder / "worker.log").read_text()
     assert "partition 1 is new" in said.splitlines()[-1]
     message = ground.refusal()
     assert "its partitions changed" in message
     assert "features fill --from-topic" in message
-    command = [*ground.command[:-3], "features", "fill", "--from-topic", *ground.command[-2:]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = ground.command("features", "fill", "--from-topic")
     assert done.returncode == 0, done
     result = json.loads(done.stdout.splitlines()[-1])
     assert (result["partitions"], result["filled"], result["offsets"]["1"]) == (2, 1, 0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from features.loading import LabelFile, LabelRows
 from tests.conftest import MakeTopic, SharedKafka
 from tests.support.access_rules import BROKER_SETTINGS, allow
 from tests.support.event_files import Row, lines
+from tests.support.fork_server import run_forked
 from tests.support.healthy import edit
 from tests.support.transactions import SET, handbook
 from tools.embedded.kafka import Kafka
@@ -63,13 +63,7 @@ def pipeline(folder: Path, bootstrap: str, topic: str, **producer: Any) -> Path:
 
 
 def send(folder: Path, *files: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tools", "labels", "send", *map(str, files), "-p", str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_forked("tools", "labels", "send", *files, "-p", folder, timeout_s=120)
 
 
 def written(bootstrap: str, topic: str) -> list[tuple[int, int, bytes | None, Row]]:

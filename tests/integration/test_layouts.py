@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,8 +15,8 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.conftest import MakeTopic, SharedKafka
+from tests.support.fork_server import run_forked
 from tests.support.healthy import edit
-from tests.support.image import image_path
 from tests.support.payments import good_record
 from tests.support.windowed import windowed_pipeline
 from tests.support.worker_process import read_until, worker
@@ -74,14 +72,7 @@ class Bench:
         return [score for score in scores if _number(score) >= self.sent - ROUND]
 
     def command(self, pipeline: Path, *words: str) -> list[dict[str, Any]]:
-        run = [sys.executable, "-m", "tools", *words, "--pipeline", str(pipeline)]
-        done = subprocess.run(
-            ["env", f"PYTHONPATH={image_path()}", *run],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        done = run_forked("tools", *words, "--pipeline", pipeline, timeout_s=60)
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from features.tables.event_records import EventRecordReader
 from models.bundle import write_bundle
 from models.training.fit import fit
 from tests.conftest import MakeTopic, SharedKafka
+from tests.support.fork_server import run_forked
 from tests.support.transactions import labels_of
 from tests.support.worker_process import read_until, worker
 from worker.schema_sources import framed, score_schema
@@ -164,8 +163,8 @@ def _assert_same(online: npt.NDArray[np.float32], built: npt.NDArray[np.float32]
 
 
 def _run(*words: object) -> None:
-    command = [sys.executable, "-m", "tools", *map(str, words)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    done = run_forked("tools", *words, timeout_s=120)
+    assert done.returncode == 0, done.stderr
 
 
 def _first_days(source: Path, path: Path) -> pa.Table:

@@ -78,9 +78,10 @@ def test_install_makes_the_environment_from_the_lock_once(clone: Path) -> None:
     assert installed.stderr.endswith("Compiling the kernels: some 20 seconds, once.\n")
     first = calls(clone)
     assert first[0] == "system-python -m venv --clear .venv"
-    assert "--require-hashes -r locks/cpu.txt" in first[1]
-    assert first[2].endswith("--no-deps --no-build-isolation -e .")
-    assert first[3:] == ["python -m worker.warm_up"]
+    assert "-m pip" in first[1]  # of uv
+    assert "--require-hashes -r locks/cpu.txt" in first[2]
+    assert first[3].endswith("--no-deps --no-build-isolation -e .")
+    assert first[4:] == ["python -m worker.warm_up"]
 
     again = make(clone, "install")
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
@@ -100,7 +101,7 @@ def test_a_changed_lock_is_installed_into_the_same_environment(clone: Path) -> N
     later = (clone / ".venv" / ".installed-cpu").stat().st_mtime + 10
     os.utime(clone / "locks" / "cpu.txt", (later, later))
     assert make(clone, "install").returncode == 0
-    assert ["-m pip" in call for call in calls(clone)] == [True, True, False]
+    assert ["-m pip" in call for call in calls(clone)] == [True, True, True, False]
 
 
 def test_a_half_made_environment_is_made_anew(clone: Path) -> None:
@@ -117,7 +118,7 @@ def test_another_device_starts_anew_and_then_stays(clone: Path) -> None:
     assert make(clone, "install", "DEVICE=gpu").returncode == 0
     changed = calls(clone)
     assert changed[0] == "system-python -m venv --clear .venv"
-    assert "-r locks/gpu.txt" in changed[1]
+    assert "-r locks/gpu.txt" in changed[2]
 
     make(clone, "bench")
     assert calls(clone) == ["python -m benchmarks"]
@@ -132,7 +133,9 @@ def test_the_proof_on_a_gpu_has_an_environment_of_its_own_and_needs_no_network(
     assert done.returncode == 0, done.stderr
     asked = calls(clone)
     assert asked[0] == "system-python -m venv --clear .venv-gpu"
-    assert asked[1].endswith("--no-index --find-links wheels --require-hashes -r locks/gpu.txt")
+    options = "--no-index --find-links wheels --require-hashes -r "
+    assert options in asked[1]
+    assert asked[2].endswith(f"{options}locks/gpu.txt")
     assert asked[-1] == "python -m benchmarks.gpu --json --record"
     assert done.stdout.splitlines() == ['{"last": true}']
     assert (clone / ".venv" / ".installed-cpu").exists()
@@ -165,7 +168,7 @@ def test_another_python_has_an_environment_beside_that_of_the_first(clone: Path)
     assert make(clone, "bench", another_python(clone)).returncode == 0
     asked = calls(clone)
     assert asked[0] == "another-python -m venv --clear .venv-3.98"
-    assert "--require-hashes -r locks/cpu.txt" in asked[1]
+    assert "--require-hashes -r locks/cpu.txt" in asked[2]
     assert asked[-1] == "python -m benchmarks"
     assert (clone / ".venv-3.98" / ".installed-cpu").exists()
 
@@ -187,6 +190,25 @@ def test_the_uv_of_the_first_environment_installs_into_the_others(clone: Path) -
         f"{install}--no-deps --no-build-isolation -e .",
         "python -m worker.warm_up",
     ]
+
+
+def test_pip_installs_the_uv_of_the_lock_and_uv_the_rest(clone: Path) -> None:
+    """The first call of pip leaves a uv behind, as the real one does."""
+    uv = '#!/usr/bin/env bash\necho "uv $*" >> "$LOG"'
+    leave = f"""cat "${{@: -1}}" > uv.txt; echo '{uv}' > .venv/bin/uv; chmod +x .venv/bin/uv"""
+    python = PYTHON.replace("  *) echo", f"  *install*/dev/fd/*) {leave} ;;\n  *) echo")
+    (clone / "system-python").write_text(python)
+    assert make(clone, "install").returncode == 0
+    install = "uv pip install --quiet --python .venv/bin/python "
+    assert calls(clone)[1:] == [
+        f"{install}--require-hashes -r locks/cpu.txt",
+        f"{install}--no-deps --no-build-isolation -e .",
+        "python -m worker.warm_up",
+    ]
+    pinned, *hashes = (clone / "uv.txt").read_text().splitlines()
+    assert pinned.startswith("uv==")
+    assert hashes
+    assert all(line.lstrip().startswith("--hash=sha256:") for line in hashes)
 
 
 def test_the_first_environment_is_of_the_python_that_is_named(clone: Path) -> None:

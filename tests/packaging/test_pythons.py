@@ -34,6 +34,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.defpath}")
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
     monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    # In their place, servers would be started.
+    monkeypatch.setenv("FRAUD_WORKER_TEST_KAFKA", "localhost:1")
+    monkeypatch.setenv("FRAUD_WORKER_TEST_REDIS", "redis://localhost:1")
     return tmp_path
 
 

@@ -10,15 +10,15 @@ from tests.properties.comparison import DisagreementError
 from tests.properties.scenarios import Scenario
 from tests.properties.simulation import check
 
-SEED = 4
+SEED = 2
 # Seeds by which the bugs that need many cases are found soonest.
 SEEDS = {
-    "histories begin with late events": 1,
-    "compaction by length": 6,
-    "compaction takes what comes again for members": 2,
+    "an event a day above the watermark is ahead": 3,
+    "compaction takes what comes again for members": 1,
+    "events arrive in time up to the delay": 1,
 }
-CASES = 2_000
-"""A bug that needs more has not been found."""
+CASES = 200
+"""A bug that needs more has not been found. Their number decides how many of them are small."""
 
 
 @pytest.mark.parametrize("name", BUGS)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import re
 import signal
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.support.image import image_path
+from tests.support.fork_server import Forked
 from tests.support.rig import await_that
-from tools.embedded.process import LOOPBACK, Guarded, free_port, last_lines
+from tools.embedded.process import LOOPBACK, free_port, last_lines
 
 # Exit codes of DeliveryFatalError and of the watchdog.
 _RESTARTABLE = (3, 70)
@@ -27,7 +26,7 @@ _HTTP_S = 1.0
 READY_S = 60.0
 DRAIN_S = 30.0
 
-_started: list[Guarded] = []
+_started: list[Forked] = []
 
 
 class HasFolder(Protocol):
@@ -43,8 +42,8 @@ class Worker:
     Args:
         rig: Pipeline folder of the worker.
         replica: Name of the replica.
-        program: Arguments of the Python interpreter, instead of ``-m tools run``.
-        environment: Further environment variables.
+        program: Module to run and its arguments.
+        environment: Changes to the environment variables; None removes one.
 
     Attributes:
         filled: Number of events that it has put into histories without scoring them, as of its last
@@ -59,8 +58,8 @@ class Worker:
         rig: HasFolder,
         replica: str,
         *,
-        program: Sequence[str] = ("-m", "tools", "run"),
-        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("tools", "run"),
+        environment: Mapping[str, str | None] | None = None,
     ) -> None:
         self.replica = replica
         self.log = rig.folder / f"{replica}.log"
@@ -68,12 +67,10 @@ class Worker:
         settings = {
             "FRAUD_WORKER_REPLICA": replica,
             "FRAUD_WORKER_HTTP__PORT": str(self.port),
-            "PYTHONPATH": image_path(),
             **(environment or {}),
         }
-        assignments = [f"{name}={value}" for name, value in settings.items()]
-        command = [sys.executable, *program, "--pipeline", str(rig.folder)]
-        self._process = Guarded(["env", *assignments, *command], self.log)
+        command = [*program, "--pipeline", str(rig.folder)]
+        self._process = Forked(command, self.log, environment=settings)
         _started.append(self._process)
         self.pid = self._process.pid
         self.filled = 0
@@ -197,14 +194,14 @@ class Fleet:
     Args:
         rig: Pipeline of the replicas.
         say: Prints a line of progress.
-        program: Arguments of the Python interpreter, as in `Worker`.
+        program: Module to run and its arguments.
     """
 
     def __init__(
         self,
         rig: HasFolder,
         say: Callable[[str], None],
-        program: Sequence[str] = ("-m", "tools", "run"),
+        program: Sequence[str] = ("tools", "run"),
     ) -> None:
         self._rig = rig
         self._say = say

@@ -21,7 +21,7 @@ from tests.support.hostile_flood import Flood
 from tests.support.hostile_limits import draw_limits, make_folder, make_topics
 from tests.support.hostile_records import RecordMaker
 
-RUN = ("-m", "tools", "run")
+RUN = ("tools", "run")
 RECORDS = 400
 LARGE_BYTES = 30_000_000
 PATIENCE_S = 30.0

@@ -48,7 +48,7 @@ class Replica(Worker):
     """A worker that hangs while it verifies the bundle ``hangs``."""
 
     def __init__(
-        self, rig: Rig, replica: str, *, program: Sequence[str] = ("-m", "tools", "run")
+        self, rig: Rig, replica: str, *, program: Sequence[str] = ("tools", "run")
     ) -> None:
         environment = {"PYTHONPATH": image_path(HANGING)}
         super().__init__(rig, replica, program=program, environment=environment)

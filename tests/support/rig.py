@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,7 @@ from confluent_kafka import KafkaException, Producer, TopicCollection, TopicPart
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tests.oracles.topics import read_to_end
-from tests.support.image import image_path
+from tests.support.fork_server import run_forked
 from tools.embedded.process import LOOPBACK, last_lines
 from tools.embedded.topic_admin import committed_offsets, create_topics
 
@@ -55,7 +52,7 @@ def await_that(
 
 def train(folder: Path) -> None:
     """Write a model and the files of the lookups to ``folder``; all rigs can share it."""
-    run([sys.executable, "-m", "tests.oracles.train", str(folder)], _COMMAND_S)
+    run("tests.oracles.train", str(folder), timeout_s=_COMMAND_S)
 
 
 class Rig:
@@ -148,12 +145,11 @@ class Rig:
 
     def command(self, *words: str) -> None:
         """Run ``fraud-worker`` with these arguments on this pipeline, and wait."""
-        command = [sys.executable, "-m", "tools", *words, "--pipeline", str(self.folder)]
-        run(command, _COMMAND_S)
+        run("tools", *words, "--pipeline", str(self.folder), timeout_s=_COMMAND_S)
 
     def audit(self) -> dict[str, Any]:
         """Verdict of the oracle on the current content of the topics."""
-        output = run([sys.executable, "-m", "tests.oracles.audit", str(self.folder)], _AUDIT_S)
+        output = run("tests.oracles.audit", str(self.folder), timeout_s=_AUDIT_S)
         verdict = json.loads(output)
         assert isinstance(verdict, dict)
         return verdict
@@ -207,23 +203,15 @@ class Rig:
         return [TopicPartition(self.topics["input"], p) for p in range(self.partitions)]
 
 
-def run(command: Sequence[str], timeout_s: float) -> str:
-    """Run a command, and return its output.
+def run(*program: object, timeout_s: float) -> str:
+    """Run a module with arguments, and return its output.
 
     Raises:
-        RuntimeError: The command failed; the message contains its stderr.
+        RuntimeError: It failed; the message contains its stderr.
     """
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONWARNINGS": "", "PYTHONPATH": image_path()},
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
+    done = run_forked(*program, timeout_s=timeout_s)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}")
+        raise RuntimeError(f"{' '.join(done.args)} ended with {done.returncode}: {done.stderr}")
     return done.stdout
 
 

@@ -49,7 +49,7 @@ class Faults:
         kinds: Kinds of faults, of KINDS.
         count: Number of faults; each kind comes equally often.
         seed: Seed of the order, the victims and the moments.
-        program: Arguments of the Python interpreter that run a worker.
+        program: Module that runs a worker, and its arguments.
 
     Attributes:
         counts: Number of faults so far, by kind.

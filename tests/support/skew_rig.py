@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from features.windows.plan import ACROSS_LATE
 from models.bundle import write_bundle
 from models.training.fit import fit
 from tests.oracles.topics import await_ended_transactions, read_to_end
-from tests.support.rig import ROOT, SESSION_TIMEOUT_S
+from tests.support.rig import ROOT, SESSION_TIMEOUT_S, run
 from tests.support.transactions import labels_of
 from tools.embedded.process import LOOPBACK
 from tools.embedded.topic_admin import committed_offsets, create_topics
@@ -42,6 +40,7 @@ _WILD = {0.3: timedelta(days=20 * 365), 0.6: timedelta(days=25 * 365)}
 # An event that waits for longer is named by the probes.
 _ALIGN_WAIT_S = 5.0
 _ANSWER_S = 10.0
+_COMMAND_S = 600.0
 SHOWN = 10
 
 
@@ -138,7 +137,7 @@ class SkewRig:
         if seen > self._labelled:
             file = self.folder / "labels.parquet"
             pq.write_table(self._labels.slice(self._labelled, seen - self._labelled), file)
-            _run("labels", "send", file, "--pipeline", self.folder)
+            run("tools", "labels", "send", file, "--pipeline", self.folder, timeout_s=_COMMAND_S)
             self._labelled = seen
         return self._labelled
 
@@ -246,7 +245,7 @@ class SkewRig:
         words += ["--partition-by", "customer_id", "--partitions", PARTITIONS, "--allow-late"]
         labels = self.folder / "all-labels.parquet"
         pq.write_table(self._labels, labels)
-        _run(*words, "--labels", labels)
+        run("tools", *words, "--labels", labels, timeout_s=_COMMAND_S)
 
     def _write_model(self) -> None:
         table = pq.read_table(self.folder / "table.parquet").slice(0, 20_000)
@@ -293,16 +292,6 @@ def _thinned(table: pa.Table, events: int, seed: int) -> pa.Table:
     at = kept["TERMINAL_ID"].to_numpy() % merged
     index = kept.column_names.index("TERMINAL_ID")
     return kept.set_column(index, "TERMINAL_ID", pa.array(at.astype(np.int32)))
-
-
-def _run(*words: object) -> None:
-    """Run a command of ``fraud-worker``. Raises RuntimeError with what it printed if it fails."""
-    command = [sys.executable, "-m", "tools", *map(str, words)]
-    done = subprocess.run(
-        command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}")
 
 
 def _disturbed(table: pa.Table, seed: int) -> pa.Table:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import signal
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,34 +11,27 @@ from pathlib import Path
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
-from tests.support.image import image_path
+from tests.support.fork_server import Forked
 
 _END_S = 40.0
 
 
 @contextmanager
-def worker(pipeline: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the worker, and end it with SIGTERM on exit.
+def worker(pipeline: Path, status: int = 0) -> Iterator[Forked]:
+    """Run the worker, and end it with SIGTERM on exit, if it has not ended by itself.
 
     Raises:
-        AssertionError: The worker does not drain with status 0.
+        AssertionError: The worker does not end with the status.
     """
     log = pipeline / "worker.log"
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tools", "run", "--pipeline", str(pipeline)],
-            stdout=out,
-            stderr=out,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": image_path()},
-        )
+    process = Forked(["tools", "run", "--pipeline", str(pipeline)], log)
     try:
         yield process
-        process.terminate()
-        status = process.wait(_END_S)
-        assert status == 0, f"status {status}; {log} ends with {log.read_text()[-4000:]}"
+        process.send_signal(signal.SIGTERM)
+        ended = process.wait(_END_S)
+        assert ended == status, f"status {ended}; {log} ends with {log.read_text()[-4000:]}"
     finally:
-        process.kill()
+        process.send_signal(signal.SIGKILL)
         process.wait(_END_S)
 
 

@@ -17,7 +17,7 @@ from tests.support.rig import Rig, await_that
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
 
-PROGRAM = ("-m", "tests.support.buggy_worker")
+PROGRAM = ("tests.support.buggy_worker",)
 POINTS = (
     "before_write_histories",
     "before_send_offsets_to_transaction",

@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 SECONDS = 15
 LIMIT_S = 280.0
-BUGGY = ("-m", "tests.support.buggy_worker")
+BUGGY = ("tests.support.buggy_worker",)
+NO_WORKER = ("tests.support.no_worker",)
 PlayRound = Callable[..., "Counter[str]"]
 
 
@@ -90,7 +91,7 @@ def test_records_that_are_committed_without_an_answer_are_lost(play: PlayRound) 
 
 
 def test_a_worker_that_does_nothing_is_stuck(play: PlayRound) -> None:
-    counts = play(("-c", "import time; time.sleep(600)"), patience_s=1.0)
+    counts = play((*NO_WORKER, "sleeps"), patience_s=1.0)
     assert counts["stuck"] == counts["records"]
     assert (counts["crashes"], counts["lost"]) == (0, 0)
 
@@ -99,11 +100,11 @@ def test_a_worker_that_does_nothing_is_stuck(play: PlayRound) -> None:
 def test_a_worker_that_ends_again_and_again_is_stuck(
     play: PlayRound, status: int, starts: int
 ) -> None:
-    counts = play(("-c", f"raise SystemExit({status})"))
+    counts = play((*NO_WORKER, str(status)))
     assert counts["stuck"] == counts["records"]
     assert (counts["crashes"], counts["tracebacks"]) == (starts, 0)
 
 
 def test_a_traceback_in_the_log_is_counted(play: PlayRound) -> None:
-    counts = play(("-c", "raise ValueError"))
+    counts = play((*NO_WORKER, "raises"))
     assert counts["tracebacks"] == counts["crashes"] == STARTS

@@ -19,9 +19,6 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 FAULTS = ("lost", "duplicated", "out_of_order", "scores_different")
 RATE = 300.0
 _DEADLINE_S = 60.0
-_NO_NAME = (
-    "import os; del os.environ['FRAUD_WORKER_REPLICA']; from tools.__main__ import main; main()"
-)
 
 
 @pytest.fixture
@@ -40,7 +37,7 @@ def load(rig: Rig) -> Iterator[Load]:
 
 def unnamed(rig: Rig, log: str) -> Worker:
     """A worker that is given no replica. log: what its log is called."""
-    return Worker(rig, log, program=("-c", _NO_NAME, "run"))
+    return Worker(rig, log, environment={"FRAUD_WORKER_REPLICA": None})
 
 
 def replica_of(worker: Worker) -> str:

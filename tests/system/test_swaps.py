@@ -21,7 +21,7 @@ from tests.support.rig import Rig
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
-PROGRAM = ("-m", "tests.support.buggy_worker", "--bug", "mixed_batch")
+PROGRAM = ("tests.support.buggy_worker", "--bug", "mixed_batch")
 SWAPS = 5
 FEW_SWAPS = 2
 _DEADLINE_S = 60.0
