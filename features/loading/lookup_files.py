@@ -16,11 +16,12 @@ from base.arrays import byte_lengths
 from base.errors import ConfigurationError
 from base.file_path import FilePath, parquet_source
 from base.suggest import unknown
+from features.definition.bindings import KeyPart
 from features.definition.feature_set import FeatureSet
 from features.loading.vector_columns import is_numeric, is_vector, vector_values
 from features.lookups.lookup import NEVER, Lookup
 from features.store.protocol import OnlineStore
-from features.values.key_texts import MAX_KEY_BYTES, encode
+from features.values.key_texts import MAX_KEY_BYTES
 from schemas.batch import Kind
 from schemas.files.arrow_values import plain
 from schemas.files.values import to_column
@@ -226,20 +227,18 @@ class LookupFile:
 
     def _keys(self, batch: pa.RecordBatch, first: int) -> pa.StringArray:
         names, entity = self._keys_in, self._entity
-        if len(names) > 1:
-            parts = zip(names, entity.parts, strict=True)
-            keys, long = encode(
-                [self._texts(batch, name, first, nullable=part.nullable) for name, part in parts]
-            )
-        else:
+        if entity.is_made and names == [self._lookup.entity]:
             keys = self._texts(batch, names[0], first)
-            long = byte_lengths(keys) > MAX_KEY_BYTES
-            if entity.is_composite:
-                bad = ~entity.are_keys(keys)
-                fields = ", ".join(entity.paths)
-                self._refuse_row(bad, first, f"{names[0]} is not a key made of {fields}")
+            self._refuse_row(~entity.are_keys(keys), first, f"{names[0]} is not {entity.form}")
+            return keys
+        parts = zip(names, entity.parts, strict=True)
+        keys, long = entity.join([self._part(batch, *of, first) for of in parts])
         self._refuse_row(long, first, f"{' and '.join(names)} is longer than {MAX_KEY_BYTES} bytes")
         return keys
+
+    def _part(self, batch: pa.RecordBatch, name: str, part: KeyPart, first: int) -> pa.StringArray:
+        texts = self._texts(batch, name, first, nullable=part.nullable)
+        return texts if part.tokens is None else part.tokens.tokens(texts)
 
     def _texts(
         self, batch: pa.RecordBatch, name: str, first: int, *, nullable: bool = False
@@ -281,9 +280,9 @@ class LookupFile:
     def _key_columns(self, aliases: Mapping[str, str]) -> list[str]:
         """Names of the columns with the parts of the key, or of the one with the whole key."""
         name, paths, present = self._lookup.entity, self._entity.paths, self.schema.names
-        if self._entity.is_composite and name in present:
+        if self._entity.is_made and name in present:
             columns = [self._one_of([name, *paths, *filter(None, map(aliases.get, paths))])]
-        elif self._entity.is_composite:
+        elif self._entity.is_made:
             columns = [self._one_of([path, aliases.get(path, path)]) for path in paths]
         else:
             columns = [self._one_of([paths[0], aliases.get(paths[0], paths[0]), name])]
