@@ -437,7 +437,11 @@ def test_a_key_is_given_by_its_parts_or_as_one_text(
     ("entity", "given", "message"),
     [
         ("card_shop", ["c", "7", "8"], "is made of card, shop: give 2 values for it, not 3"),
-        ("card_shop", ["c"], "this is not a key of card_shop: give the values of card, shop, or a text made of"),
+        (
+            "card_shop",
+            ["c"],
+            "this is not a key of card_shop: give the values of card, shop, or a text made of",
+        ),
         ("card_shop", ["", "7"], r"is not a key of card_shop"),
     ],
 )

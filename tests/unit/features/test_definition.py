@@ -127,7 +127,12 @@ def test_a_field_of_another_type_is_not_taken_for_a_misspelt_one(
         ("card: card,", "card: [card],", "10:18", "write one field without a list"),
         ("card: card,", "card: 7,", "10:18", "entities.card: 7 is not a field or a list of"),
         ("card: card,", "card: [card, [shop]],", "10:25", "['shop'] is not a field: write field"),
-        ("card: card,", "card: [card, shop, card],", "10:18", "entities.card.fields: card appears twice"),
+        (
+            "card: card,",
+            "card: [card, shop, card],",
+            "10:18",
+            "entities.card.fields: card appears twice",
+        ),
         ("card: card,", "card: [country, shop],", "10:12", "card is a field of the events, and"),
         ("card: card,", "ID: [country, shop],", "10:12", "ID is a field of the events, and"),
         ("card: card,", "c: [card, crad],", "10:22", "unknown field 'crad'; did you mean 'card'"),

@@ -56,7 +56,7 @@ features:
   - {{name: UNKNOWN, expr: is_null(card)}}
 """
 PAN = "4111111111111111"
-OF_TOKEN = {"payer: {field: card, token: {key_file: token.key}}": "payer: card"}
+PLAIN = TEXT.replace("payer: {field: card, token: {key_file: token.key}}", "payer: card")
 
 
 def token(text: str, key: bytes = KEY) -> str:
@@ -182,7 +182,7 @@ def test_a_number_has_the_token_of_its_digits(tmp_path: Path) -> None:
 
 
 def test_values_are_those_without_tokens(made: FeatureSet, tmp_path: Path) -> None:
-    plain = feature_set(tmp_path, TEXT.replace(*[*OF_TOKEN.items()][0]))
+    plain = feature_set(tmp_path, PLAIN)
     given = {"card": strings(["a", "b", "a", "a"]), "shop": longs([7, 7, 7, 8])}
     matrices = [enrich(one, events(one, 4, **given), MemoryStore()).matrix for one in (made, plain)]
     np.testing.assert_array_equal(*matrices)
@@ -192,7 +192,7 @@ def test_values_are_those_without_tokens(made: FeatureSet, tmp_path: Path) -> No
 
 def test_another_key_is_another_state(made: FeatureSet, tmp_path: Path) -> None:
     other = make(tmp_path, key=b"x" * 32)
-    plain = feature_set(tmp_path, TEXT.replace(*[*OF_TOKEN.items()][0]))
+    plain = feature_set(tmp_path, PLAIN)
     for entity in ("payer", "shop", "payer_shop"):
         layouts = {one.histories.layouts[entity] for one in (made, other, plain)}
         assert len(layouts) == 3
@@ -291,7 +291,7 @@ def test_a_table_has_the_tokens_under_the_name_of_the_entity(
         "payer_shop": ["payer", "shop"],
     }
     assert described["partition_key"] == "payer"
-    assert PAN.encode() not in out.read_bytes()
+    assert PAN not in f"{table.to_pylist()} {table.schema}"
     # It is a file of labels, as other tables are.
     ((rows, refused),) = LabelFile(made, out)
     assert refused == []
@@ -363,7 +363,7 @@ def test_a_lookup_of_several_fields_has_the_token_in_its_key(
     kept = tmp_path / "kept.parquet"
     with keep_rows(made, "pair", path, kept) as added:
         assert added == 1
-    assert PAN.encode() not in kept.read_bytes()
+    assert PAN not in f"{pq.read_table(kept).to_pylist()}"
     past = read_past_lookup(made, "pair", kept).history
     assert not past.at(texts(f"{token(PAN)}|7"), np.array([T0])).missing.any()
 
