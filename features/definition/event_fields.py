@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,7 @@ def _entity(
 ) -> EntityBinding:
     location: Location = ("entities", name)
     parts = file.entities[name].parts
-    places = range(len(parts)) if len(parts) > 1 else ["field"]
+    places: Sequence[str | int] = range(len(parts)) if len(parts) > 1 else ["field"]
     entity = EntityBinding(
         tuple(
             KeyPart(
@@ -208,9 +208,10 @@ def _token_key(
             key = TokenKey.read(document.path.parent / first)
         except ConfigurationError as error:
             raise document.refuse(location, f"{name}: {error}") from error
-    amount = file.events.amount
-    for place, path in (("time", file.events.time.field), ("amount", amount and amount.field)):
-        if path is not None and path in tokens:
+    numbers = {"time": file.events.time, "amount": file.events.amount}
+    for place, bound in numbers.items():
+        path = "" if bound is None else bound.field
+        if path in tokens:
             raise document.refuse(
                 ("events", place), f"{path} has a token in entities.{tokens[path]}: bind another"
             )

@@ -8,6 +8,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +247,7 @@ def _play(run: Run, feature_set: FeatureSet, events: Path) -> None:
 
 def _content(message: Message) -> bytes:
     headers: list[Any] = [*(message.headers() or ())]
-    parts = [message.key(), message.value(), *(part for item in headers for part in item)]
+    parts: list[Any] = [message.key(), message.value(), *chain.from_iterable(headers)]
     return b" ".join(
         part.encode() if isinstance(part, str) else bytes(part or b"") for part in parts
     )

@@ -358,7 +358,9 @@ def test_with_tokens_only_headers_of_traces_are_copied(tmp_path: Path) -> None:
     pipeline.decoder()
     output = pipeline.settings.output.model_copy(update={"headers": ["traceparent", "card"]})
     settings = pipeline.settings.model_copy(update={"output": output})
-    with pytest.raises(ConfigurationError, match=r"output\.headers: card may hold a value that has"):
+    with pytest.raises(
+        ConfigurationError, match=r"output\.headers: card may hold a value that has"
+    ):
         replace(pipeline, settings=settings).decoder()
 
 
