@@ -173,7 +173,8 @@ def test_no_card_number_leaves_a_run_with_tokens(
     assert len(tokens) == len(CARDS)
     assert [letter.value() for letter in letters] == [None] * LETTERS
     assert {(letter.key() or b"").decode() for letter in letters} <= tokens
-    assert all(name.startswith("__worker.") for one in letters for name, _ in one.headers() or ())
+    headers: list[Any] = [item for letter in letters for item in letter.headers() or ()]
+    assert all(name.startswith("__worker.") for name, _ in headers)
     places = {place for place, _ in run.everything()}
     assert {
         "store",
