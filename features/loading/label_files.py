@@ -32,8 +32,8 @@ class LabelFields:
 
     A field has its name in ``label.avsc``, the name that events have for it, or that name's alias.
     An entity's key may also have the entity's name. A key of several fields is one text under this
-    name, or has its fields; one with a token is the token under this name, or has the field. So a file of events with a label column is a file of
-    labels, and so is a table of ``features build``.
+    name, or has its fields; one with a token is the token under this name, or has the field. So a
+    file of events with a label column is a file of labels, and so is a table of ``features build``.
     """
 
     def __init__(self, feature_set: FeatureSet, *, source: bool = False) -> None:
