@@ -208,9 +208,11 @@ def _token_key(
             key = TokenKey.read(document.path.parent / first)
         except ConfigurationError as error:
             raise document.refuse(location, f"{name}: {error}") from error
-    numbers = {"time": file.events.time, "amount": file.events.amount}
-    for place, bound in numbers.items():
-        path = "" if bound is None else bound.field
+    events = file.events
+    # Labels name their events by the id.
+    others = {"id": events.id, "time": events.time.field}
+    others |= {"amount": events.amount.field} if events.amount else {}
+    for place, path in others.items():
         if path in tokens:
             raise document.refuse(
                 ("events", place), f"{path} has a token in entities.{tokens[path]}: bind another"

@@ -249,17 +249,20 @@ def test_what_would_let_a_value_out_or_means_nothing_is_refused(
     assert message in str(refused.value)
 
 
-@pytest.mark.parametrize("place", ["time: at", "amount"])
-def test_no_number_of_an_event_has_a_token(place: str, tmp_path: Path) -> None:
-    text = TEXT.replace("field: card, token", "field: cents, token").replace(
-        "[card, shop]", "[cents, shop]"
-    )
-    bound = {
-        "time: at": ("  time: at", "  time: {field: cents, unit: s}"),
-        "amount": ("  time: at", "  time: at\n  amount: {field: cents, scale: 2}"),
-    }[place]
+@pytest.mark.parametrize(
+    ("bound", "instead"),
+    [
+        ("  id: id", "  id: cents"),
+        ("  time: at", "  time: {field: cents, unit: s}"),
+        ("  time: at", "  time: at\n  amount: {field: cents, scale: 2}"),
+    ],
+)
+def test_no_id_and_no_number_of_an_event_has_a_token(
+    bound: str, instead: str, tmp_path: Path
+) -> None:
+    text = TEXT.replace("field: card, token", "field: cents, token").replace(bound, instead)
     with pytest.raises(ConfigurationError, match=r"cents has a token in entities\.payer: bind an"):
-        make(tmp_path, text.replace(*bound))
+        make(tmp_path, text)
 
 
 def test_a_policy_cannot_compare_a_token(made: FeatureSet) -> None:
