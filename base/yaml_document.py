@@ -142,15 +142,17 @@ class YamlDocument:
         return str(self.refuse(location, f"{name}: {message}; found {shown}"))
 
     def _nearest(self, location: Location) -> Place:
-        """Place of the value at ``location``, or of its nearest parent in the file."""
+        """Place of the value at ``location``, or of its nearest parent in the file.
+
+        Parts of the location that the file lacks are left out: a model may have a short form.
+        """
         place = self._root
         for part in location:
             if not isinstance(place, Collection):
                 break
             inner: Any = place.inner
-            if part not in (inner if isinstance(inner, dict) else range(len(inner))):
-                break
-            place = inner[part]
+            if part in (inner if isinstance(inner, dict) else range(len(inner))):
+                place = inner[part]
         return place
 
     def _refuse_at(self, place: Place, message: str) -> ConfigurationError:

@@ -88,6 +88,8 @@ class Records:
         headers: Headers of each record; None if no record of the batch has any.
         faults: Error of each row that the client could not read in full; such a row becomes a dead
             letter.
+        key_token: Function of a key that gives the token to write in its place. Of such records
+            no value and no header is written either. None for records that may be written.
     """
 
     topic: str
@@ -98,6 +100,7 @@ class Records:
     timestamps: npt.NDArray[np.int64]
     headers: Sequence[Headers | None] | None = None
     faults: Mapping[int, RecordError] = field(default_factory=dict)
+    key_token: Callable[[bytes], str] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -119,6 +122,7 @@ class Records:
             {row: self.faults[i] for row, i in enumerate(order) if i in self.faults}
             if self.faults
             else {},
+            self.key_token,
         )
 
     def __getitem__(self, some: slice) -> Self:
@@ -133,6 +137,7 @@ class Records:
             self.timestamps[begin:end],
             None if self.headers is None else self.headers[begin:end],
             {row - begin: fault for row, fault in self.faults.items() if begin <= row < end},
+            self.key_token,
         )
 
     def behind(self, others: Sequence[Self]) -> Self:
@@ -154,6 +159,7 @@ class Records:
                 for part, begin in zip(parts, begins, strict=False)
                 for row, fault in part.faults.items()
             },
+            self.key_token,
         )
 
 

@@ -33,6 +33,8 @@ from worker.settings import Registry, WorkerSettings, read_secret
 WRITER_SCHEMAS = "writer-schemas"
 # An id has four bytes in Confluent's prefix.
 _END_OF_IDS = 2**32
+_OF_TRACES = ("traceparent", "tracestate")
+"""Headers of W3C Trace Context, which hold random ids."""
 
 
 def score_schema() -> dict[str, Any]:
@@ -74,9 +76,15 @@ def event_decoder(
     Arguments are those of `fields_read`.
 
     Raises:
-        ConfigurationError: Schemas or registry settings are invalid, or ``output.carry`` names a
-            field that cannot be read.
+        ConfigurationError: Schemas or registry settings are invalid, ``output.carry`` names a field
+            that cannot be read, or ``output.headers`` a header that may hold what has a token.
     """
+    unsafe = [name for name in settings.output.headers if name not in _OF_TRACES]
+    if unsafe and feature_set.bindings.token_key is not None:
+        raise ConfigurationError(
+            f"output.headers: {unsafe[0]} may hold a value that has a token in features.yaml, and "
+            f"headers are copied as they are: remove it; only {' and '.join(_OF_TRACES)} are taken"
+        )
     return Decoder(
         schema_source(settings, feature_set.schema_path),
         feature_set.reader_schema,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,11 @@ import pyarrow as pa
 
 from base.arrays import Longs, RowErrors, byte_lengths
 from base.errors import ErrorCode, RecordError
-from features.definition.bindings import (
-    AmountBinding,
-    Bindings,
-    EntityBinding,
-    FieldBinding,
-    KeyPart,
-)
+from features.definition.bindings import AmountBinding, Bindings, EntityBinding, FieldBinding
 from features.definition.feature_set import FeatureSet
 from features.values import column_values as columns
 from features.values.key_texts import MAX_KEY_BYTES, encode
-from schemas.batch import Decoded, EventBatch, Records
+from schemas.batch import Column, Decoded, EventBatch, Kind, Records
 
 EARLIEST = 946_684_800_000_000
 """2000-01-01 UTC in microseconds."""
@@ -32,6 +27,8 @@ def bind(
     feature_set: FeatureSet, records: Records, decoded: Decoded
 ) -> tuple[EventBatch, dict[int, RecordError]]:
     """Bind the decoded columns of N records to events.
+
+    Fields with tokens have them in place of their values from here on, in the columns too.
 
     A row has one error: the fault of its record or its decoding error, else the first failed check
     in this order: event id, event time, amount, entity keys, partition key, values that windows
@@ -50,6 +47,7 @@ def bind(
             are not those of the schema).
     """
     bindings, bounds = feature_set.bindings, feature_set.bounds
+    decoded = _with_tokens(bindings, decoded)
     errors = RowErrors(decoded.errors, records.faults)
     event_id = _key(bindings.event_id, "event id", ErrorCode.EVENT_ID_MISSING, decoded, errors)
     event_time = _time(bindings, decoded, errors)
@@ -92,7 +90,7 @@ def _entity_key(
             columns.text(decoded.columns[field.path], field.path)
             if nullable
             else _required(field, what, missing, decoded, errors)
-            for field, nullable in entity.parts
+            for field, nullable, _ in entity.parts
         ]
     )
     errors.add(too_long, *_too_long(what, entity.paths))
@@ -119,7 +117,21 @@ def _too_long(what: str, paths: Sequence[str]) -> tuple[ErrorCode, str]:
 
 def _is_required(field: FieldBinding, entities: Iterable[EntityBinding]) -> bool:
     """True if the keys of an entity are checked for this field already."""
-    return any(KeyPart(field) in entity.parts for entity in entities)
+    return any(
+        part.field == field and not part.nullable for entity in entities for part in entity.parts
+    )
+
+
+def _with_tokens(bindings: Bindings, decoded: Decoded) -> Decoded:
+    key = bindings.token_key
+    if key is None:
+        return decoded
+    columns_of = dict(decoded.columns)
+    for path in bindings.tokens:
+        column = columns_of[path]
+        tokens = key.tokens(columns.text(column, path))
+        columns_of[path] = Column(Kind.STRING, tokens, column.valid)
+    return replace(decoded, columns=columns_of)
 
 
 def _time(bindings: Bindings, decoded: Decoded, errors: RowErrors) -> Longs:

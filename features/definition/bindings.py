@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from base.arrays import Mask
-from features.values.key_texts import are_keys
+from base.arrays import Mask, byte_lengths
+from features.values.key_texts import MAX_KEY_BYTES, NO_PART, PART, are_keys, encode
+from features.values.tokens import TokenKey
 from schemas.batch import Kind
 
 
@@ -27,10 +28,23 @@ class FieldBinding:
 
 
 class KeyPart(NamedTuple):
-    """Field of an entity key, and True if the key of an event may lack it."""
+    """Field of an entity key.
+
+    Attributes:
+        field: The field.
+        nullable: True if the key of an event may lack it.
+        tokens: Key of the tokens that take the place of its values; None if it has none.
+    """
 
     field: FieldBinding
     nullable: bool = False
+    tokens: TokenKey | None = None
+
+    @property
+    def pattern(self) -> str:
+        """Regular expression (RE2) of the texts that it has in a key of several fields."""
+        texts = PART if self.tokens is None else self.tokens.pattern
+        return f"(?:{texts}|{NO_PART})" if self.nullable else f"(?:{texts})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +58,37 @@ class EntityBinding:
         return len(self.parts) > 1
 
     @property
+    def is_made(self) -> bool:
+        """True if the key is made from its fields: joined, or with tokens in it."""
+        return self.is_composite or self.has_tokens
+
+    @property
+    def has_tokens(self) -> bool:
+        return any(part.tokens is not None for part in self.parts)
+
+    @property
     def paths(self) -> tuple[str, ...]:
         """Paths of the fields, in the order of the parts."""
         return tuple(part.field.path for part in self.parts)
 
+    @property
+    def form(self) -> str:
+        """Text of a key that is made, in words."""
+        keys = {part.tokens.id for part in self.parts if part.tokens is not None}
+        under = f" with a token of key {keys.pop()}" if keys else ""
+        if self.is_composite:
+            return f"a text made of {', '.join(self.paths)}{under}"
+        return under.removeprefix(" with ")
+
     def are_keys(self, texts: pa.StringArray) -> Mask:
-        """bool[N], True for the texts that are keys with as many parts, which may be null."""
-        return are_keys(texts, [part.nullable for part in self.parts])
+        """bool[N], True for the texts that are keys of this entity, which is made."""
+        return are_keys(texts, [part.pattern for part in self.parts])
+
+    def join(self, parts: Sequence[pa.StringArray]) -> tuple[pa.StringArray, Mask]:
+        """Make N keys of the texts of the parts, as `encode` does; tokens are already in them."""
+        if self.is_composite:
+            return encode(parts)
+        return parts[0], byte_lengths(parts[0]) > MAX_KEY_BYTES
 
     def canonical(self) -> Any:
         """Definition for fingerprints: the parts of the binding that change values."""
@@ -123,6 +161,8 @@ class Bindings:
         partition_key: Partition key, or None.
         entities: Key of each entity.
         label: Label, or None.
+        tokens: Entity whose keys are the tokens of a field, by the field's path.
+        token_key: Key of all tokens; None if there are none.
     """
 
     event_id: FieldBinding
@@ -131,6 +171,22 @@ class Bindings:
     partition_key: FieldBinding | None
     entities: Mapping[str, EntityBinding]
     label: LabelBinding | None
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    token_key: TokenKey | None = None
+
+    @property
+    def record_tokens(self) -> TokenKey | None:
+        """Key of the tokens that take the place of the keys of records; None if they stay.
+
+        Without a partition key it is not known what is in them.
+        """
+        key = self.partition_key
+        return self.token_key if key is None or key.path in self.tokens else None
+
+    @property
+    def tokens_of(self) -> str | None:
+        """Fingerprint of the key of all tokens, for definitions; None if there are none."""
+        return None if self.token_key is None else self.token_key.fingerprint
 
     def paths(self) -> frozenset[str]:
         """The paths that ``bind`` reads."""
@@ -142,8 +198,8 @@ class Bindings:
         return frozenset(paths).union(*(entity.paths for entity in self.entities.values()))
 
     def origins(self) -> dict[str, Any]:
-        """Definition of key, id and time of the events of each entity's histories."""
-        event = [self.event_id.canonical(), self.event_time.canonical()]
+        """Definition of key, id, time and tokens of the events of each entity's histories."""
+        event = [self.event_id.canonical(), self.event_time.canonical(), self.tokens_of]
         return {name: [key.canonical(), *event] for name, key in self.entities.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from features.definition.bindings import (
     LabelBinding,
     TimeBinding,
 )
-from features.definition.entity_spec import KeyPartSpec
 from features.definition.event_spec import AmountSpec, EventsSpec, TimeSpec
 from features.definition.spec import FeaturesFile
+from features.values.tokens import TokenKey
 from schemas.avro.paths import PathType, describe, targets, without_null
 from schemas.avro.types import Type, parse_record_schema
 from schemas.batch import Kind
@@ -58,6 +58,10 @@ class SchemaFields:
     def type_of(self, path: str) -> PathType:
         """The type that ``path`` decodes to; ConfigurationError if it has no column kind."""
         return targets(self._root, (path,))[0].type
+
+    def read_as_text(self, paths: Iterable[str]) -> None:
+        """Take the fields at ``paths`` for text, as their values are replaced by tokens."""
+        self.known |= {path: self.known[path]._replace(kind=Kind.STRING) for path in paths}
 
     def describe_unusable(self, path: str) -> str:
         """Reason that the type of the field at ``path`` cannot be used; "" for an unknown field."""
@@ -126,8 +130,14 @@ def resolve_bindings(document: YamlDocument, file: FeaturesFile, fields: SchemaF
     """Resolve the bindings of ``file``; ConfigurationError points at the first invalid one."""
     events = file.events
     _check_aliases(document, events, fields)
+    tokens: dict[str, str] = {}
+    for name, spec in file.entities.items():
+        if spec.field is not None and spec.token is not None:
+            tokens.setdefault(spec.field, name)
+    key = _token_key(document, file, tokens)
     entities = {
-        name: _entity(document, name, parts, file, fields) for name, parts in file.entities.items()
+        name: _entity(document, name, file, fields, dict.fromkeys(tokens, key))
+        for name in file.entities
     }
     partition_key = None
     if events.partition_key is not None:
@@ -140,33 +150,74 @@ def resolve_bindings(document: YamlDocument, file: FeaturesFile, fields: SchemaF
         partition_key=partition_key,
         entities=entities,
         label=LabelBinding(events.label.field, events.label.delay) if events.label else None,
+        tokens=tokens,
+        token_key=key,
     )
 
 
 def _entity(
     document: YamlDocument,
     name: str,
-    parts: Sequence[KeyPartSpec],
     file: FeaturesFile,
     fields: SchemaFields,
+    tokens: Mapping[str, TokenKey | None],
 ) -> EntityBinding:
     location: Location = ("entities", name)
-    composite = len(parts) > 1
-    if composite and (name in fields.known or name in file.events.aliases.values()):
-        # In files, the entity's name is that of the column with its keys.
-        raise document.refuse_key(
-            location,
-            f"{name} is a field of the events, and this key has several: rename the entity",
-        )
-    return EntityBinding(
+    parts = file.entities[name].parts
+    places: Sequence[str | int] = range(len(parts)) if len(parts) > 1 else ["field"]
+    entity = EntityBinding(
         tuple(
             KeyPart(
-                _key(document, (*location, place) if composite else location, part.field, fields),
+                _key(document, (*location, place), part.field, fields),
                 part.nullable,
+                tokens.get(part.field),
             )
-            for place, part in enumerate(parts)
+            for place, part in zip(places, parts, strict=True)
         )
     )
+    if entity.is_made and (name in fields.known or name in file.events.aliases.values()):
+        raise document.refuse_key(
+            location,
+            f"{name} is a field of the events, and in files the name of an entity whose key has "
+            "several fields or a token is that of a column with its keys: rename the entity",
+        )
+    return entity
+
+
+def _token_key(
+    document: YamlDocument, file: FeaturesFile, tokens: Mapping[str, str]
+) -> TokenKey | None:
+    """The key of all tokens; ``tokens`` has the entity of each field with tokens."""
+    key, first = None, ""
+    for name, spec in file.entities.items():
+        if spec.token is None or spec.field is None:
+            continue
+        location: Location = ("entities", name, "token", "key_file")
+        if tokens[spec.field] != name:
+            raise document.refuse(
+                ("entities", name),
+                f"{spec.field} has a token in {tokens[spec.field]} already, which holds wherever "
+                f"the field is used: write {name}: {spec.field}",
+            )
+        if key is not None:
+            if spec.token.key_file != first:
+                raise document.refuse(location, f"all tokens have one key: name {first} here, too")
+            continue
+        first = spec.token.key_file
+        try:
+            key = TokenKey.read(document.path.parent / first)
+        except ConfigurationError as error:
+            raise document.refuse(location, f"{name}: {error}") from error
+    events = file.events
+    # Labels name their events by the id.
+    others = {"id": events.id, "time": events.time.field}
+    others |= {"amount": events.amount.field} if events.amount else {}
+    for place, path in others.items():
+        if path in tokens:
+            raise document.refuse(
+                ("events", place), f"{path} has a token in entities.{tokens[path]}: bind another"
+            )
+    return key
 
 
 def _key(

@@ -131,6 +131,7 @@ class FeatureCompiler:
     def _field(self, path: str, location: Location) -> _Compiled:
         kind = path_type(self._document, location, path, self._fields).kind
         leaf = self.leaves[path]
+        self._refuse_token(path, location)
         if leaf.sort is Sort.TEXT:
             raise self._document.refuse(
                 location, f"{path} is text: use category: {{field: {path}, values: [...]}}"
@@ -141,9 +142,18 @@ class FeatureCompiler:
             )
         return _Compiled({"field": leaf.canonical}, leaf.node, frozenset({path}), leaf.sort)
 
+    def _refuse_token(self, path: str, location: Location) -> None:
+        if path in self._bindings.tokens:
+            raise self._document.refuse(
+                location,
+                f"{path} has a token (entities.{self._bindings.tokens[path]}), which stands for a "
+                "value that is not there: use it as a key, in `same`, or in `of` of `distinct`",
+            )
+
     def _category(self, spec: CategorySpec, location: Location) -> _Compiled:
         path = spec.field
         kind = path_type(self._document, (*location, "field"), path, self._fields).kind
+        self._refuse_token(path, (*location, "field"))
         wanted = {Kind.STRING: str, Kind.LONG: int}.get(kind)
         if wanted is None:
             raise self._document.refuse(
@@ -270,7 +280,8 @@ class FeatureCompiler:
         known = Input(f"{path} is known", lambda frame: frame.known(path))
         match kind:
             case Kind.STRING:
-                return Term(Sort.TEXT, canonical, _text(path), known)
+                sort = Sort.TOKEN if path in self._bindings.tokens else Sort.TEXT
+                return Term(sort, canonical, _text(path), known)
             case Kind.TIME:
                 node = Input(path, lambda frame: frame.time(path).view(np.float64))
                 return Term(Sort.TIME, canonical, node, known)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +82,18 @@ class FeatureSet:
         """The entities with windows that count frauds; labels are stored by their keys."""
         return tuple(plan.entity for plan in self.histories.entities if plan.labelled)
 
+    @property
+    def label_sets(self) -> dict[str, str]:
+        """Name of the labels of each of these entities; another one if keys are made otherwise."""
+        names = {}
+        for plan in self.histories.entities:
+            key = self.bindings.entities[plan.entity]
+            if plan.labelled:
+                made = json.dumps([key.canonical(), self.bindings.tokens_of])
+                digest = hashlib.sha256(made.encode()).hexdigest()[:16]
+                names[plan.entity] = f"{plan.entity}:{digest}" if key.is_made else plan.entity
+        return names
+
 
 def load_feature_set(path: Path) -> FeatureSet:
     """Load the features.yaml at ``path``.
@@ -95,6 +109,7 @@ def load_feature_set(path: Path) -> FeatureSet:
     except ConfigurationError as error:
         raise document.refuse(("events", "schema"), str(error)) from error
     bindings = resolve_bindings(document, file, fields)
+    fields.read_as_text(bindings.tokens)
     lookups = _lookups(document, file, bindings)
     history = file.history
     rules = HistoryRules(
@@ -206,13 +221,23 @@ def _feast_view(
     if spec.feast is None:
         return None
     feast, parts = spec.feast, len(key.parts)
-    own = ["int64" if part.field.kind is Kind.LONG else "string" for part in key.parts]
+    own = [
+        "int64" if part.field.kind is Kind.LONG and part.tokens is None else "string"
+        for part in key.parts
+    ]
     for given, what in ((feast.join_key, "join_key"), (feast.key_type or own, "key_type")):
         if len(given) != parts:
             raise document.refuse(
                 ("lookups", name, "feast", what),
                 f"{what} has {len(given)} entries, and the key of {spec.by} has {parts} "
                 f"({', '.join(key.paths)}): give as many, in this order",
+            )
+    for part, kind in zip(key.parts, feast.key_type or own, strict=True):
+        if part.tokens is not None and kind != "string":
+            raise document.refuse(
+                ("lookups", name, "feast", "key_type"),
+                f"{part.field.path} has a token, which is text: write the view by tokens, and "
+                "remove key_type",
             )
     if len(set(feast.join_key)) < parts:
         raise document.refuse(

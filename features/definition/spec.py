@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic import model_validator as validator
 
-from features.definition.entity_spec import EntityKey
+from features.definition.entity_spec import Entity
 from features.definition.event_spec import EventsSpec, Strict
 from features.definition.scalars import Aggregate, Default, Delay, Duration, FieldPath, Word
 
@@ -336,7 +336,7 @@ class FeaturesFile(Strict):
         description="Name of the feature set, part of the keys in the online store."
     )
     events: EventsSpec
-    entities: Annotated[dict[Word, EntityKey], BeforeValidator(_entities)] = Field(
+    entities: Annotated[dict[Word, Entity], BeforeValidator(_entities)] = Field(
         default={},
         description="Entities, each with the field or the list of fields of its key; lookups and "
         "histories are stored per key.",

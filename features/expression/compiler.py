@@ -92,7 +92,7 @@ class _Compiler:
     def compile(self) -> Term:
         body = self._source.parse()
         term = self._term(body)
-        if term.sort in (Sort.TEXT, Sort.TIME):
+        if term.sort in (Sort.TEXT, Sort.TIME, Sort.TOKEN):
             self._fail(body, f"gives {term.sort.value}; a feature is a number or a condition")
         return term
 
@@ -196,6 +196,8 @@ class _Compiler:
             self._fail(left, "is is not part of the language: write == or is_null(...)")
         symbol, build = operator
         a, b = self._term(left), self._term(right)
+        for node, term in ((left, a), (right, b)):
+            self._refuse_token(node, term)
         canonical: Json = [symbol, a.canonical, b.canonical]
         if Sort.TEXT in (a.sort, b.sort):
             return self._text_comparison(right, symbol, a, b)
@@ -225,6 +227,7 @@ class _Compiler:
 
     def _membership(self, left: ast.expr, right: ast.expr) -> Term:
         operand = self._term(left)
+        self._refuse_token(left, operand)
         if not isinstance(right, ast.List | ast.Tuple | ast.Set) or not right.elts:
             self._fail(right, "in is followed by a list of values, as in ['ecom', 'pos']")
         members = [self._term(element) for element in right.elts]
@@ -284,7 +287,12 @@ class _Compiler:
         self._expect_number(node, term)
         return term
 
+    def _refuse_token(self, node: ast.expr, term: Term) -> None:
+        if term.sort is Sort.TOKEN:
+            self._fail(node, "a token stands for a value that is not there: only is_null takes it")
+
     def _expect_number(self, node: ast.expr, term: Term) -> None:
+        self._refuse_token(node, term)
         if term.sort is Sort.TEXT:
             self._fail(node, "text is not a number: compare it with ==, != or in")
         if term.sort is Sort.TIME:

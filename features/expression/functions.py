@@ -22,6 +22,7 @@ class Sort(StrEnum):
     BOOLEAN = "a condition"
     TEXT = "text"
     TIME = "a time"
+    TOKEN = "a token"  # noqa: S105 - in words
 
 
 @dataclass(frozen=True, slots=True)

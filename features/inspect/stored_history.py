@@ -16,7 +16,6 @@ from features.history.labels import LABEL
 from features.history.layout import MISSING, Members, StoredColumn, StoredKind, read_members
 from features.history.namespace import Namespace
 from features.store.protocol import OnlineStore
-from features.values.key_texts import encode
 from features.windows.entity_windows import EntityWindows
 
 
@@ -89,6 +88,8 @@ def windows_of(feature_set: FeatureSet, entity: str) -> EntityWindows:
 def key_text(feature_set: FeatureSet, entity: str, given: Sequence[str]) -> str:
     """The text of a key that is given as this text, or by its parts; an empty part has no text.
 
+    Parts are real values; where they have tokens, a single one may also be a token.
+
     Raises:
         ConfigurationError: The text or the parts are not those of a key of the entity.
     """
@@ -99,15 +100,20 @@ def key_text(feature_set: FeatureSet, entity: str, given: Sequence[str]) -> str:
             f"the key of {entity} is made of {fields}: give {len(key.parts)} values for it, not "
             f"{len(given)}"
         )
-    text = given[0]
-    if len(given) > 1:
-        text = encode([pa.array([part], pa.string()) for part in given])[0][0].as_py()
-    if key.is_composite and not key.are_keys(pa.array([text], pa.string())).all():
-        raise ConfigurationError(
-            f"{text!r} is not a key of {entity}: give the values of {fields}, or one text in which "
-            "they are joined by | (see Entities in docs/reference/features.md)"
-        )
-    return text
+    texts = [pa.array([part], pa.string()) for part in given]
+    if key.is_made and len(given) == 1 and key.are_keys(texts[0]).all():
+        return given[0]
+    if len(given) == len(key.parts):
+        tokens = [part.tokens for part in key.parts]
+        made = zip(texts, tokens, strict=True)
+        joined, _ = key.join([one if of is None else of.tokens(one) for one, of in made])
+        if not key.is_made or key.are_keys(joined).all():
+            return str(joined[0].as_py())
+    # The values may be secret.
+    raise ConfigurationError(
+        f"this is not a key of {entity}: give the values of {fields}, or {key.form} (see Entities "
+        "in docs/reference/features.md)"
+    )
 
 
 def column_names(feature_set: FeatureSet) -> dict[str, str]:

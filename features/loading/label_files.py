@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,10 +15,10 @@ from base.arrays import Longs, RowErrors, byte_lengths
 from base.errors import ConfigurationError, ErrorCode, RecordError
 from base.file_path import FilePath
 from features.definition import FeatureSet
-from features.definition.bindings import EntityBinding
+from features.definition.bindings import EntityBinding, KeyPart
 from features.loading.label_rows import FILE_PARTITION, UNKNOWN, LabelRows
 from features.values.column_values import text
-from features.values.key_texts import MAX_KEY_BYTES, encode
+from features.values.key_texts import MAX_KEY_BYTES
 from schemas.batch import Column, Decoded, Kind, Refusal, refusals
 from schemas.files.read import Aliases, FileChunk, PathTypes, count_rows, read_chunks
 
@@ -31,9 +31,9 @@ class LabelFields:
     """Reader of labels from decoded columns.
 
     A field has its name in ``label.avsc``, the name that events have for it, or that name's alias.
-    An entity's key may also have the entity's name; a composite key is one text under this name,
-    or has a field for each of its parts. So a file of events with a label column is a file of
-    labels, and so is a table of ``features build``.
+    An entity's key may also have the entity's name. A key of several fields is one text under this
+    name, or has its fields; one with a token is the token under this name, or has the field. So a
+    file of events with a label column is a file of labels, and so is a table of ``features build``.
     """
 
     def __init__(self, feature_set: FeatureSet, *, source: bool = False) -> None:
@@ -54,16 +54,14 @@ class LabelFields:
             "event_id": (bindings.event_id.kind, 0, False),
             "fraud": (Kind.BOOL, 0, False),
         }
-        composite = {e: key for e, key in bindings.entities.items() if key.is_composite}
-        single = {
-            e: key.parts[0].field for e, key in bindings.entities.items() if e not in composite
-        }
-        parts = [part.field for key in composite.values() for part in key.parts]
+        made = {e: key for e, key in bindings.entities.items() if key.is_made}
+        single = {e: key.parts[0].field for e, key in bindings.entities.items() if e not in made}
+        parts = [part.field for key in made.values() for part in key.parts]
         self.optional: PathTypes = {
             "event_time": (Kind.TIME, 0, True),
             "label_time": (Kind.TIME, 0, True),
             **{f"{_KEY}{entity}": (field.kind, 0, True) for entity, field in single.items()},
-            **{f"{_KEY}{entity}": (Kind.STRING, 0, True) for entity in composite},
+            **{f"{_KEY}{entity}": (Kind.STRING, 0, True) for entity in made},
             **{f"{_PART}{field.path}": (field.kind, 0, True) for field in parts},
         }
         if source:
@@ -74,10 +72,11 @@ class LabelFields:
             # `label`: in a table of `features build`.
             "fraud": (*(names(bindings.label.field) if bindings.label else ()), "label"),
             **{f"{_KEY}{entity}": (entity, *names(field.path)) for entity, field in single.items()},
-            **{f"{_KEY}{entity}": (entity,) for entity in composite},
+            **{f"{_KEY}{entity}": (entity,) for entity in made},
             **{f"{_PART}{field.path}": names(field.path) for field in parts},
         }
-        self._composite = composite
+        self._made = made
+        self._tokens = bindings.tokens
 
     def read(
         self, decoded: Decoded, rows: int, partitions: npt.NDArray[np.int32], offsets: Longs
@@ -127,18 +126,32 @@ class LabelFields:
             for name, column in columns.items()
             if name.startswith(_KEY)
         }
-        for entity, binding in self._composite.items():
+        for entity, binding in self._made.items():
             given = keys.get(entity)
             if given is not None:
                 errors.add(
                     (byte_lengths(given) > 0) & ~binding.are_keys(given),
                     ErrorCode.BODY_INVALID,
-                    f"the key of {entity} is not a text made of {', '.join(binding.paths)}",
+                    f"the key of {entity} is not {binding.form}",
                 )
-            made = _joined(entity, binding, columns, errors)
-            if made is not None:
-                keys[entity] = made if given is None else _first_of(given, made)
+        given_keys = dict(keys)
+        for entity, binding in self._made.items():
+            parts = [self._part(part, columns, given_keys) for part in binding.parts]
+            if (made := _joined(entity, binding, parts, errors)) is not None:
+                keys[entity] = _first_of(given_keys.get(entity), made)
         return keys
+
+    def _part(
+        self, part: KeyPart, columns: Mapping[str, Column], keys: Mapping[str, pa.StringArray]
+    ) -> pa.StringArray | None:
+        """Texts of a part, with tokens; None without a column of them or of their tokens."""
+        path = part.field.path
+        column = columns.get(f"{_PART}{path}")
+        texts = None if column is None else text(column, path)
+        if part.tokens is None:
+            return texts
+        made = None if texts is None else part.tokens.tokens(texts)
+        return _first_of(keys.get(self._tokens[path]), made)
 
 
 class LabelFile:
@@ -183,14 +196,16 @@ class LabelFile:
 
 
 def _joined(
-    entity: str, binding: EntityBinding, columns: Mapping[str, Column], errors: RowErrors
+    entity: str,
+    binding: EntityBinding,
+    parts: Sequence[pa.StringArray | None],
+    errors: RowErrors,
 ) -> pa.StringArray | None:
-    """Keys made of their parts, "" where a part is missing; None without all their columns."""
-    names = [f"{_PART}{path}" for path in binding.paths]
-    if not columns.keys() >= set(names):
+    """Keys made of their parts, "" where a part is missing; None without one of the parts."""
+    given = [part for part in parts if part is not None]
+    if len(given) < len(parts):
         return None
-    parts = [text(columns[name], name) for name in names]
-    keys, too_long = encode(parts)
+    keys, too_long = binding.join(given)
     errors.add(
         too_long,
         ErrorCode.KEY_TOO_LONG,
@@ -199,8 +214,10 @@ def _joined(
     return pc.if_else(pa.array(binding.are_keys(keys)), keys, "")
 
 
-def _first_of(texts: pa.StringArray, others: pa.StringArray) -> pa.StringArray:
-    """The texts, or where one is empty the other one."""
+def _first_of(texts: pa.StringArray | None, others: pa.StringArray | None) -> pa.StringArray | None:
+    """The texts, or where one is empty the other one; None if there are neither."""
+    if texts is None or others is None:
+        return others if texts is None else texts
     return pc.if_else(pc.equal(texts, ""), others, texts)
 
 

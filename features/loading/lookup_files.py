@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,18 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from base.arrays import byte_lengths
 from base.errors import ConfigurationError
 from base.file_path import FilePath, parquet_source
 from base.suggest import unknown
 from features.definition.feature_set import FeatureSet
+from features.loading.lookup_keys import KeyColumns, refuse_row, require_type
 from features.loading.vector_columns import is_numeric, is_vector, vector_values
 from features.lookups.lookup import NEVER, Lookup
 from features.store.protocol import OnlineStore
-from features.values.key_texts import MAX_KEY_BYTES, encode
-from schemas.batch import Kind
 from schemas.files.arrow_values import plain
-from schemas.files.values import to_column
 
 ROWS_AT_A_TIME = 20_000
 
@@ -165,17 +162,16 @@ class LookupFile:
         self._path = path
         self._file = file
         self.schema: pa.Schema = file.schema_arrow
-        self._entity = feature_set.bindings.entities[lookup.entity]
-        self._keys_in = self._key_columns(feature_set.aliases)
+        self._keys = KeyColumns(feature_set, lookup.entity, path, self.schema)
         for name in lookup.names:
-            self._require(self.schema, name, "a number", is_numeric)
+            self._require(name, "a number", is_numeric)
         for vector in lookup.vectors:
-            self._require(self.schema, vector.name, "a list of numbers", is_vector)
+            self._require(vector.name, "a list of numbers", is_vector)
         self._updated_at = "updated_at" in self.schema.names
         self._needs_time = dated or lookup.max_age is not None
         self._reason = "past values are found by it" if dated else "the lookup has a max_age"
         if self._updated_at:
-            self._require(self.schema, "updated_at", "a timestamp in UTC", _is_utc)
+            self._require("updated_at", "a timestamp in UTC", _is_utc)
         elif self._needs_time:
             remedy = "" if dated else ", or remove max_age"
             raise ConfigurationError(
@@ -191,8 +187,8 @@ class LookupFile:
         """Validate all rows; return the number of distinct keys."""
         for _ in self.rows():
             pass
-        batches = self._file.iter_batches(columns=self._keys_in)
-        keys = pa.chunked_array([self._keys(batch, 1) for batch in batches], pa.string())
+        batches = self._file.iter_batches(columns=self._keys.names)
+        keys = pa.chunked_array([self._keys.read(batch, 1) for batch in batches], pa.string())
         return int(pc.count_distinct(keys).as_py())
 
     def rows(self) -> Iterator[LookupRows]:
@@ -201,11 +197,11 @@ class LookupFile:
         Raises:
             ConfigurationError: A row is invalid.
         """
-        columns = [*self._keys_in, *self._lookup.value_names]
+        columns = [*self._keys.names, *self._lookup.value_names]
         columns += ["updated_at"] if self._updated_at else []
         first = 1
         for batch in self._file.iter_batches(ROWS_AT_A_TIME, columns=columns):
-            yield LookupRows(self._keys(batch, first), self._stored(batch, first))
+            yield LookupRows(self._keys.read(batch, first), self._stored(batch, first))
             first += batch.num_rows
 
     def _stored(self, batch: pa.RecordBatch, first: int) -> npt.NDArray[Any]:
@@ -213,48 +209,16 @@ class LookupFile:
         for place, name in enumerate(self._lookup.names):
             values = pc.cast(plain(batch.column(name)), pa.float64())
             numbers = values.to_numpy(zero_copy_only=False)
-            self._refuse_row(np.isinf(numbers), first, f"{name} is infinite")
+            refuse_row(self._path, np.isinf(numbers), first, f"{name} is infinite")
             table["values"][:, place] = numbers
         for vector in self._lookup.vectors:
             table[f"vector {vector.name}"] = vector_values(
                 batch.column(vector.name),
                 vector,
-                lambda wrong, what: self._refuse_row(wrong, first, what),
+                lambda wrong, what: refuse_row(self._path, wrong, first, what),
             )
         table["updated_at"] = self._times(batch, first)
         return table
-
-    def _keys(self, batch: pa.RecordBatch, first: int) -> pa.StringArray:
-        names, entity = self._keys_in, self._entity
-        if len(names) > 1:
-            parts = zip(names, entity.parts, strict=True)
-            keys, long = encode(
-                [self._texts(batch, name, first, nullable=part.nullable) for name, part in parts]
-            )
-        else:
-            keys = self._texts(batch, names[0], first)
-            long = byte_lengths(keys) > MAX_KEY_BYTES
-            if entity.is_composite:
-                bad = ~entity.are_keys(keys)
-                fields = ", ".join(entity.paths)
-                self._refuse_row(bad, first, f"{names[0]} is not a key made of {fields}")
-        self._refuse_row(long, first, f"{' and '.join(names)} is longer than {MAX_KEY_BYTES} bytes")
-        return keys
-
-    def _texts(
-        self, batch: pa.RecordBatch, name: str, first: int, *, nullable: bool = False
-    ) -> pa.StringArray:
-        column, bad = to_column(
-            plain(batch.column(name)), Kind.STRING, 0, f"{self._path}: column {name}"
-        )
-        self._refuse_row(
-            bad, first, f"{name} is not a whole number, or one that a float does not hold exactly"
-        )
-        texts = cast("pa.StringArray", column.values)
-        if not nullable:
-            self._refuse_row(~column.valid, first, f"{name} is null")
-            self._refuse_row(byte_lengths(texts) == 0, first, f"{name} is empty")
-        return texts
 
     def _times(self, batch: pa.RecordBatch, first: int) -> npt.NDArray[np.int64] | int:
         if not self._updated_at:
@@ -262,7 +226,7 @@ class LookupFile:
         micros = pc.cast(batch.column("updated_at"), pa.timestamp("us", "UTC"), safe=False)
         absent = micros.is_null().to_numpy(zero_copy_only=False)
         if self._needs_time:
-            self._refuse_row(absent, first, f"updated_at is null, and {self._reason}")
+            refuse_row(self._path, absent, first, f"updated_at is null, and {self._reason}")
         times: npt.NDArray[np.int64] = (
             pc.fill_null(pc.cast(micros, pa.int64()), int(NEVER))
             .to_numpy(zero_copy_only=False)
@@ -270,60 +234,12 @@ class LookupFile:
         )
         return times
 
-    def _refuse_row(self, wrong: npt.NDArray[np.bool_], first: int, what: str) -> None:
-        if wrong.any():
-            row = first + int(np.argmax(wrong))
-            raise ConfigurationError(
-                f"{self._path}: row {row}: {what}; {int(wrong.sum())} such rows near it. Correct "
-                "or leave out these rows; nothing was written"
-            )
-
-    def _key_columns(self, aliases: Mapping[str, str]) -> list[str]:
-        """Names of the columns with the parts of the key, or of the one with the whole key."""
-        name, paths, present = self._lookup.entity, self._entity.paths, self.schema.names
-        if self._entity.is_composite and name in present:
-            columns = [self._one_of([name, *paths, *filter(None, map(aliases.get, paths))])]
-        elif self._entity.is_composite:
-            columns = [self._one_of([path, aliases.get(path, path)]) for path in paths]
-        else:
-            columns = [self._one_of([paths[0], aliases.get(paths[0], paths[0]), name])]
-        for column in columns:
-            self._require(self.schema, column, "text or a whole number", _is_key)
-        return columns
-
-    def _one_of(self, names: Sequence[str]) -> str:
-        names = list(dict.fromkeys(names))
-        present = [name for name in names if name in self.schema.names]
-        if len(present) != 1:
-            state = f"has both {' and '.join(present)}" if present else "has no column for the key"
-            raise ConfigurationError(
-                f"{self._path} {state} of entity {self._lookup.entity}: name exactly one "
-                f"{' or '.join(names)}"
-            )
-        return present[0]
-
-    def _require(
-        self, schema: pa.Schema, name: str, wanted: str, fits: Callable[[pa.DataType], bool]
-    ) -> None:
-        if name not in schema.names:
+    def _require(self, name: str, wanted: str, fits: Callable[[pa.DataType], bool]) -> None:
+        if name not in self.schema.names:
             raise ConfigurationError(
                 f"{self._path} has no column {name}, a value of lookup {self._lookup.name}: add it"
             )
-        kind = schema.field(name).type
-        if not fits(plain(pa.array([], kind)).type):
-            raise ConfigurationError(f"{self._path}: column {name} is {kind}, not {wanted}")
-
-
-def _is_key(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_decimal(kind)
-    )
+        require_type(self._path, self.schema, name, wanted, fits)
 
 
 def _is_utc(kind: pa.DataType) -> bool:

@@ -21,7 +21,7 @@ from schemas.avro.paths import targets
 from schemas.avro.round_trip import RoundTrip
 from schemas.avro.text import as_text
 from schemas.avro.types import Missing, Type, parse_record_schema
-from schemas.batch import Decoded, Kind, Records, refusals
+from schemas.batch import Decoded, EventBatch, Kind, Records, refusals
 from schemas.files.read import FileChunk, count_rows, read_chunks
 from schemas.files.values import to_column
 
@@ -141,7 +141,7 @@ class EventTableReader:
         numbers = rows.count - chunk.rows + np.arange(chunk.rows)
         return EventTable(
             batch,
-            {name: _take(array, kept) for name, array in self._identity(chunk, decoded).items()},
+            self._identity(chunk, decoded, batch, kept),
             numbers if kept is None else numbers[kept],
             _take(self._fraud(path, first, chunk), kept),
             refusals(errors, lambda row: f"{path}, row {first + row}"),
@@ -163,13 +163,18 @@ class EventTableReader:
         text = as_text(decoded.columns[self._partitioning.path]).values
         return partitions_of(cast("pa.StringArray", text), self._partitioning.partitions)
 
-    def _identity(self, chunk: FileChunk, decoded: Decoded) -> dict[str, pa.Array]:
-        columns = {}
-        for path in identity_paths(self._feature_set.bindings):
-            if path in chunk.arrays:
-                columns[chunk.names[path]] = chunk.arrays[path]
+    def _identity(
+        self, chunk: FileChunk, decoded: Decoded, batch: EventBatch, kept: pa.Array | None
+    ) -> dict[str, pa.Array]:
+        bindings = self._feature_set.bindings
+        columns: dict[str, pa.Array] = {}
+        for path in identity_paths(bindings):
+            if path in bindings.tokens:
+                columns[bindings.tokens[path]] = as_array(batch.columns[path])
+            elif path in chunk.arrays:
+                columns[chunk.names[path]] = _take(chunk.arrays[path], kept)
             else:
-                columns[path] = as_array(decoded.columns[path])
+                columns[path] = _take(as_array(decoded.columns[path]), kept)
         return columns
 
     def _fraud(self, path: FilePath, first: int, chunk: FileChunk) -> pa.BooleanArray | None:

@@ -18,6 +18,10 @@ from features.values.kernel.key_parts import add_part_sizes, append_parts
 
 MAX_KEY_BYTES = 1024
 """Maximum length of an event id or entity key, in UTF-8 bytes."""
+PART = r"(?:[^\\|]|\\[\\|])+"
+"""Regular expression (RE2) of a part with text."""
+NO_PART = r"\\N"
+"""That of a part without."""
 _ABSENT = b"\\N"
 _PART = re.compile(rb"(?:[^\\|]|\\.)+", re.DOTALL)
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
@@ -55,10 +59,8 @@ def decode(key: bytes) -> list[bytes | None]:
     return [None if part == _ABSENT else _ESCAPED.sub(rb"\1", part) for part in _PART.findall(key)]
 
 
-def are_keys(texts: pa.StringArray, nullable: Sequence[bool]) -> Mask:
-    """bool[N], True for the texts that `encode` makes of parts, given which may have no text."""
-    escaped = r"(?:[^\\|]|\\[\\|])+"
-    parts = [rf"(?:{escaped}|\\N)" if null else escaped for null in nullable]
-    pattern = r"\A" + r"\|".join(parts) + r"\z"
+def are_keys(texts: pa.StringArray, parts: Sequence[str]) -> Mask:
+    """bool[N], True for the texts that `encode` makes of parts, given their patterns (RE2)."""
+    pattern = r"\A(?:" + r"\|".join(parts) + r")\z"
     matched: Mask = pc.match_substring_regex(texts, pattern).to_numpy(zero_copy_only=False)
     return matched

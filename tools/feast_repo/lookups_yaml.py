@@ -44,8 +44,8 @@ def known_entities(file: FeaturesFile) -> list[KnownEntity]:
     aliases = file.events.aliases
     known = []
     for name, key in file.entities.items():
-        own = [name] if len(key) == 1 else []
-        parts = (frozenset([p.field, aliases.get(p.field, p.field), *own]) for p in key)
+        own = [name] if len(key.parts) == 1 else []
+        parts = (frozenset([p.field, aliases.get(p.field, p.field), *own]) for p in key.parts)
         known.append(KnownEntity(name, tuple(parts)))
     return known
 

@@ -49,7 +49,12 @@ class HistoryChange:
     unused: bool = False
 
 
-_ORIGIN = ("the key", "the event id", "the event time")
+_ORIGIN = (
+    "the key is of other fields",
+    "the event id is of other fields",
+    "the event time is of other fields",
+    "tokens are of another key",
+)
 _ANEW = "histories begin anew"
 _LABELS = "labels in the store keep the old {}: load them again, under another store.state"
 
@@ -101,6 +106,8 @@ def _entities(
             effect = "events may have null there from now on"
         elif before is not None:
             effect = f"other keys under the same name: {_ANEW}; {_LABELS.format('keys')}"
+            if before.has_tokens or after.has_tokens:
+                effect = f"other tokens: {_ANEW}, and labels and lookups have to be loaded again"
         texts = ["" if key is None else key_fields(key) for key in (before, after)]
         yield Change(f"entities.{name}", texts[0], texts[1], effect)
 
@@ -164,7 +171,7 @@ def _reasons(
     (of_event, *rules), (of_event_now, *rules_now) = before.layout.origin, after.layout.origin
     for what, one, other in zip(_ORIGIN, of_event, of_event_now, strict=True):
         if one != other:
-            yield f"{what} is of other fields"
+            yield what
     if rules != rules_now:
         yield "other events are members, by partition_key or the rules of history"
     if after.back > before.back:
@@ -175,8 +182,8 @@ def _reasons(
 
 def diff_labels(old: FeatureSet, new: FeatureSet) -> list[str]:
     """Entities by whose keys labels have to be loaded, which they were not before."""
-    known = old.labelled_entities if old.name == new.name else ()
-    return [entity for entity in new.labelled_entities if entity not in known]
+    known = old.label_sets.values() if old.name == new.name else ()
+    return [entity for entity, name in new.label_sets.items() if name not in known]
 
 
 def diff_lookups(old: FeatureSet, new: FeatureSet) -> list[Change]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from features.definition import Feature, FeatureSet
-from features.definition.bindings import EntityBinding
+from features.definition.bindings import EntityBinding, KeyPart
 from features.inspect.describe import Described, describe, number
 
 
@@ -130,10 +130,13 @@ class _Causes:
 
 def key_fields(key: EntityBinding) -> str:
     """Fields of an entity's key."""
-    return ", ".join(
-        f"{part.field.path} (may be null)" if part.nullable else part.field.path
-        for part in key.parts
-    )
+    return ", ".join(map(_key_field, key.parts))
+
+
+def _key_field(part: KeyPart) -> str:
+    notes = ["may be null"] if part.nullable else []
+    notes += [f"token of key {part.tokens.id}"] if part.tokens else []
+    return f"{part.field.path} ({', '.join(notes)})" if notes else part.field.path
 
 
 def _own_parts(before: Described, after: Described, old: Feature, new: Feature) -> Iterator[str]:

@@ -168,8 +168,8 @@ class Redrive:
             original = self._originals.find(letter.source, letter.sha256)
             if original is None:
                 return (
-                    "its value was too large for the dead-letter topic, and the input topic no "
-                    "longer has the record"
+                    "the dead letter has no value (it was too large, or keys have tokens), and the "
+                    "input topic no longer has the record"
                 )
             key, value, headers = original
         times = times_redriven(headers) + 1

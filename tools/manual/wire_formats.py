@@ -69,7 +69,7 @@ Key, value and headers are those of the input record. The worker adds these head
 
 - The Kafka timestamp of a dead letter is the time at which it was written. With the record's own timestamp, retention would delete dead letters of old records at once.
 - Headers of the record that begin with `{HEADER_PREFIX}` are renamed to `{FORMER_PREFIX}*`. Anybody may have written those: trust `{HEADER_PREFIX}*` only. Older `{FORMER_PREFIX}*` headers are dropped at that point.
-- **Short form.** A dead letter that is too large for its topic loses its value, its headers and a key of more than 1,024 bytes. It then takes at most {LARGEST_OVERSIZE_BYTES:,} bytes, and `check` requires that the topic accepts this much.
+- **Short form.** A dead letter that is too large for its topic loses its value, its headers and a key of more than 1,024 bytes. If the feature set has [tokens](features.md#tokens), every dead letter has this form, with the token of the record's key as its key. It then takes at most {LARGEST_OVERSIZE_BYTES:,} bytes, and `check` requires that the topic accepts this much.
 
 Tools that read dead letters of Kafka Streams ([KIP-1034](https://cwiki.apache.org/confluence/display/KAFKA/KIP-1034%3A+Dead+letter+queue+in+Kafka+Streams)) need other names:
 

@@ -93,6 +93,9 @@ class TopicEvents:
     def _events(
         self, batch: EventBatch, first: int, refused: list[Refusal], rows: int
     ) -> EventTable:
-        paths = identity_paths(self._feature_set.bindings)
-        identity: dict[str, pa.Array] = {path: as_array(batch.columns[path]) for path in paths}
+        bindings = self._feature_set.bindings
+        identity: dict[str, pa.Array] = {
+            bindings.tokens.get(path, path): as_array(batch.columns[path])
+            for path in identity_paths(bindings)
+        }
         return EventTable(batch, identity, first + np.arange(len(batch)), None, refused, rows)

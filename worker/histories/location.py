@@ -81,7 +81,7 @@ def state_request(
         feature_set.histories.rules.cap,
         expiry_ms(feature_set, topic.retention_ms, settings.max_lag_s),
         # With a labels topic, the worker applies labels by itself.
-        frozenset(() if settings.kafka.labels_topic else feature_set.labelled_entities),
+        frozenset(() if settings.kafka.labels_topic else feature_set.label_sets.values()),
         int(time.time()),
     )
 

@@ -41,7 +41,7 @@ class StateRequest:
         backs: By entity, how far before the watermark members are to be kept, in microseconds.
         cap: Number of members that are to be kept of each history.
         expire_ms: TTL of a history, in milliseconds after its last write; None: it never expires.
-        labelled: Entities whose windows count frauds.
+        labelled: Names of the labels of entities whose windows count frauds.
         at: Time of the request, in seconds since 1970-01-01 UTC.
         moves: True if the topic may have another number of partitions than before: histories are
             filled from all of them before any worker starts.
@@ -89,7 +89,7 @@ class StateRequest:
 
     def without_labels(self, record: StateRecord) -> list[str]:
         """Entities whose windows count frauds, but for which no labels were loaded."""
-        return sorted(self.labelled - record.labelled)
+        return sorted(name.partition(":")[0] for name in self.labelled - record.labelled)
 
     def begin(self, entity: str, before: HistoryStart | None) -> HistoryStart:
         """Make the record of an entity's histories from now on.

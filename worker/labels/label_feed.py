@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import structlog
@@ -39,27 +39,28 @@ class LabelFeed:
 
     Args:
         topic: The labels topic.
-        entities: Entities whose windows count frauds.
+        label_sets: Name of the labels of each entity whose windows count frauds.
         make_applier: Makes the applier; called in the thread.
         health: State of the worker that the probes read.
         on_failure: Takes an error that ends the worker; called in the thread.
         clock: Returns monotonic seconds.
 
     Attributes:
-        entities: As above.
+        entities: These entities.
     """
 
     def __init__(
         self,
         topic: LabelTopic,
-        entities: tuple[str, ...],
+        label_sets: Mapping[str, str],
         make_applier: Callable[[], LabelApplier],
         health: Health,
         on_failure: Callable[[Exception], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topic = topic
-        self.entities = entities
+        self.entities = tuple(label_sets)
+        self._label_sets = label_sets
         self._make_applier = make_applier
         self._on_failure = on_failure
         self._ends = LabelEnds(topic.ends, clock)
@@ -88,7 +89,7 @@ class LabelFeed:
             DependencyUnavailableError: The brokers do not answer.
         """
         self._topic.open()
-        key = namespace.label_marks_key(self._topic.topic_id, self.entities)
+        key = namespace.label_marks_key(self._topic.topic_id, self._label_sets.values())
         self._target = LabelTarget(namespace, key, history_marks, expire_ms)
         if not self._thread.ident:
             self._thread.start()
@@ -152,8 +153,7 @@ def make_label_feed(
         decoder = LabelDecoder(feature_set, settings)
         return LabelApplier(consumer, topic, decoder, feature_set, store)
 
-    entities = tuple(feature_set.labelled_entities)
-    return LabelFeed(topic, entities, make_applier, health, on_failure)
+    return LabelFeed(topic, feature_set.label_sets, make_applier, health, on_failure)
 
 
 def label_group(group: str) -> str:

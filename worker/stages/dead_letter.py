@@ -108,6 +108,8 @@ def dead_letter(
 ) -> DeadLetter:
     """Make the dead letter of one record, with the record's own key, value and headers.
 
+    Of a record whose key has a token it is the oversize form, with this token as its key.
+
     Its timestamp in Kafka is the time of its writing. With the record's own timestamp, which is one
     of the reasons, the topic's retention would delete the dead letters of old records at once.
     """
@@ -123,15 +125,20 @@ def dead_letter(
     }
     if schema_id is not None:
         why["schema.id"] = schema_id
-    return DeadLetter(
+    key = records.keys[row]
+    letter = DeadLetter(
         position,
         error.code,
         stage,
-        records.keys[row],
+        key,
         records.values[row],
         _own_headers((records.headers[row] if records.headers else None) or ()),
         tuple((HEADER_PREFIX + name, _bounded(text)) for name, text in why.items()),
     )
+    if records.key_token is None:
+        return letter
+    token = None if key is None else records.key_token(key).encode()
+    return replace(letter.oversize(), key=token)
 
 
 def _own_headers(headers: Headers) -> tuple[tuple[str, bytes | None], ...]:

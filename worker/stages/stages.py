@@ -138,6 +138,8 @@ class Decode:
         Raises:
             DependencyUnavailableError: The registry is away, and a schema is needed from it.
         """
+        if (tokens := self.feature_set.bindings.token_key) is not None:
+            records = replace(records, key_token=tokens.token)
         decoded = self.decoder.decode(records.values, records.headers)
         batch, errors = bind(self.feature_set, records, decoded)
         letters = [
@@ -249,7 +251,7 @@ class Stages:
         timer.end("encode")
         processed = Processed(
             batch.records,
-            batch.records.keys,
+            self._keys(batch),
             values,
             self.encode.headers(batch),
             letters,
@@ -267,6 +269,11 @@ class Stages:
         )
         unscored = _unscored(batch.records, scored)
         return processed.with_letters(not_taken(processed, self.limits()) | unscored)
+
+    def _keys(self, batch: EventBatch) -> Sequence[bytes | None]:
+        """Keys of the scores: those of the records, or their tokens."""
+        keys, tokens = batch.records.keys, self.enrich.feature_set.bindings.record_tokens
+        return keys if tokens is None else tokens.of_record_keys(keys)
 
 
 def not_taken(processed: Processed, limits: SizeLimits) -> dict[int, DeadLetter]:

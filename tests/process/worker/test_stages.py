@@ -26,8 +26,10 @@ from features.store.memory import MemoryStore
 from features.store.protocol import Hashes, ReadResult
 from features.values.hash64 import PROCESS_KEY
 from features.values.keys import Keys
+from features.values.tokens import TokenKey
 from schemas.batch import Headers, Records
 from tests.support import replay
+from tests.support.healthy import edit
 from tests.support.payments import (
     TIME_MS,
     bad_records,
@@ -322,3 +324,59 @@ def test_a_pipeline_with_windows_needs_a_store(windowed: Path, tmp_path: Path) -
     (folder / "worker.yaml").write_text(yaml.safe_dump(settings))
     with pytest.raises(ConfigurationError, match=f"store is missing.*windows.*{NUMBER}.*store.url"):
         load_pipeline(folder)
+
+
+@pytest.mark.parametrize(
+    ("partition_key", "hidden"), [("card", True), (None, True), ("customer", False)]
+)
+def test_with_tokens_no_value_or_header_of_a_record_is_written(
+    partition_key: str | None, hidden: bool, tmp_path: Path
+) -> None:
+    """Nor its key, unless the features say that another field is in it."""
+    folder = with_tokens(tmp_path, partition_key)
+    pipeline = load_pipeline(folder)
+    stages = make_stages(
+        pipeline, pipeline.decoder(), MemoryStore(), b"", lambda: SizeLimits(2000, 2**20)
+    )
+    tokens = TokenKey(b"k" * 32)
+    card: Headers = [("card", b"k-1")]
+    values = [good_record(0), b"broken", with_note(2, 3000), good_record(3)]
+    processed = stages(records(values, [card] * 4))
+    kept = [b"k0", b"k3"]
+    assert [*processed.keys] == (tokens.of_record_keys(kept) if hidden else kept)
+    assert processed.headers is None
+    carried = [score["carried"]["card"] for score in scores(processed.values)]
+    assert carried == [tokens.token(b"k-1")] * 2
+    assert [letter.position.offset for letter in processed.dead_letters] == [1, 2]
+    for letter, key in zip(processed.dead_letters, (b"k1", b"k2"), strict=True):
+        assert (letter.key, letter.value) == (tokens.token(key).encode(), None)
+        assert all(name.startswith(HEADER_PREFIX) for name, _ in letter.headers)
+
+
+def test_with_tokens_only_headers_of_traces_are_copied(tmp_path: Path) -> None:
+    pipeline = load_pipeline(with_tokens(tmp_path, "card", ["traceparent", "tracestate"]))
+    pipeline.decoder()
+    output = pipeline.settings.output.model_copy(update={"headers": ["traceparent", "card"]})
+    settings = pipeline.settings.model_copy(update={"output": output})
+    with pytest.raises(
+        ConfigurationError, match=r"output\.headers: card may hold a value that has"
+    ):
+        replace(pipeline, settings=settings).decoder()
+
+
+def with_tokens(folder: Path, partition_key: str | None, headers: Sequence[str] = ()) -> Path:
+    """A pipeline whose field `card` has tokens, and is carried."""
+    folder = write_pipeline(folder / "pipeline", {})
+    (folder / "token.key").write_bytes(b"k" * 32)
+
+    def change_features(values: dict[str, Any]) -> None:
+        values["entities"] = {"payer": {"field": "card", "token": {"key_file": "token.key"}}}
+        values["events"].pop("partition_key", None)
+        values["events"] |= {"partition_key": partition_key} if partition_key else {}
+
+    edit(folder / "features.yaml", change_features)
+    edit(
+        folder / "worker.yaml",
+        lambda values: values["output"].update(carry=["note", "card"], headers=[*headers]),
+    )
+    return folder

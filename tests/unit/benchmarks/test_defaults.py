@@ -7,7 +7,26 @@ from pathlib import Path
 
 import pytest
 
+from features.definition import load_feature_set
+
 ROOT = Path(__file__).parents[3]
+
+
+def test_figures_of_the_wide_set_are_those_of_the_recorded_run() -> None:
+    path = ROOT / "benchmarks" / "results" / "2026-12-01-defaults-sparkov-sets.json"
+    sets = json.loads(path.read_text())["sets"]
+    (line,) = (
+        line
+        for line in (ROOT / "docs" / "explanation" / "training.md").read_text().splitlines()
+        if path.name in line
+    )
+    for name, found in sets.items():
+        assert f"the {found['features']} " in line
+        assert f"[`{name}`]" in line
+        assert f".{round(found['test']['average_precision'] * 10_000)}" in line
+        assert f"{found['processor_seconds']:.0f} " in line
+        feature_set = load_feature_set(ROOT / "examples" / "sparkov" / name)
+        assert len(feature_set.names) == found["features"]
 
 
 @pytest.mark.parametrize(("case", "least"), [("sparkov", 0.94), ("handbook", 0.680)])

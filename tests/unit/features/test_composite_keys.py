@@ -28,7 +28,7 @@ from features.store.feast.keys import KeyType, redis_keys
 from features.store.memory import MemoryStore
 from features.tables import EventTableReader, build
 from features.tables.training_table import METADATA
-from features.values.key_texts import MAX_KEY_BYTES, are_keys, decode, encode
+from features.values.key_texts import MAX_KEY_BYTES, NO_PART, PART, are_keys, decode, encode
 from features.windows.window import Across
 from schemas.batch import Column, Decoded, Refusal
 from tests.support.event_files import lines
@@ -84,9 +84,9 @@ def test_a_key_of_several_parts_has_this_text(parts: list[str], text: str) -> No
     assert [part.decode() if part else "" for part in decode(text.encode())] == parts
 
 
-PART = st.text(st.sampled_from("|\\Nab") | st.characters(exclude_categories=["Cs"]), max_size=5)
+TEXTS = st.text(st.sampled_from("|\\Nab") | st.characters(exclude_categories=["Cs"]), max_size=5)
 KEYS = st.integers(2, 4).flatmap(
-    lambda parts: st.lists(st.tuples(*[PART] * parts), min_size=1, max_size=40)
+    lambda parts: st.lists(st.tuples(*[TEXTS] * parts), min_size=1, max_size=40)
 )
 
 
@@ -99,9 +99,9 @@ def test_no_two_keys_have_one_text_and_the_text_gives_the_parts_back(
     found = keys.to_pylist()
     assert [tuple((p or b"").decode() for p in decode(key.encode())) for key in found] == rows
     assert len(set(found)) == len(set(rows))
-    assert are_keys(keys, [True] * len(rows[0])).all()
-    absent = [not all(row) for row in rows]
-    assert are_keys(keys, [False] * len(rows[0])).tolist() == [not one for one in absent]
+    assert are_keys(keys, [f"(?:{PART}|{NO_PART})"] * len(rows[0])).all()
+    whole = [all(row) for row in rows]
+    assert are_keys(keys, [PART] * len(rows[0])).tolist() == whole
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_no_two_keys_have_one_text_and_the_text_gives_the_parts_back(
     ],
 )
 def test_a_text_that_is_not_of_two_parts_is_no_key(text: str) -> None:
-    assert not are_keys(texts(text), [True, True]).any()
+    assert not are_keys(texts(text), [f"(?:{PART}|{NO_PART})"] * 2).any()
 
 
 @pytest.mark.parametrize(("extra", "fits"), [(0, True), (1, False)])
@@ -355,7 +355,7 @@ def test_a_part_that_may_be_null_may_be_null_in_a_lookup_file(
             "has no column for the key of entity card_shop: name exactly one shop or",
         ),
         ({"card_shop": ["c|7"], "card": ["c"]}, "has both card_shop and card of entity card_shop"),
-        ({"card_shop": ["c|"]}, "row 1: card_shop is not a key made of card, shop"),
+        ({"card_shop": ["c|"]}, "row 1: card_shop is not a text made of card, shop"),
         ({"card": [None], "shop": [7]}, "row 1: card is null"),
         ({"card": ["c" * 1023], "shop": [7]}, "row 1: card and shop is longer than 1024 bytes"),
     ],
@@ -437,7 +437,11 @@ def test_a_key_is_given_by_its_parts_or_as_one_text(
     ("entity", "given", "message"),
     [
         ("card_shop", ["c", "7", "8"], "is made of card, shop: give 2 values for it, not 3"),
-        ("card_shop", ["c"], "'c' is not a key of card_shop: give the values of card, shop, or"),
+        (
+            "card_shop",
+            ["c"],
+            "this is not a key of card_shop: give the values of card, shop, or a text made of",
+        ),
         ("card_shop", ["", "7"], r"is not a key of card_shop"),
     ],
 )

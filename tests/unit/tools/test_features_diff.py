@@ -202,6 +202,25 @@ def test_other_members_begin_histories_anew(
     assert any(one.startswith(reason) for one in change.reasons), change.reasons
 
 
+def test_another_key_of_tokens_is_another_state_and_needs_labels_again(tmp_path: Path) -> None:
+    text = TEXT.replace("shop: shop}", "store: {field: shop, token: {key_file: ../token.key}}}")
+    text = text.replace("by: shop", "by: store")
+    sets = []
+    for number, key in enumerate((b"a" * 32, b"b" * 32)):
+        (tmp_path / "token.key").write_bytes(key)
+        sets.append(make(tmp_path / str(number), text))
+    diff = compare(sets[0], sets[1], None)
+    assert {change.entity: change.reasons for change in diff.histories} == {
+        "card": ("tokens are of another key",),
+        "store": ("tokens are of another key",),
+    }
+    assert diff.labels == ["store"]
+    (binding,) = diff.bindings
+    assert binding.effect.endswith("begin anew, and labels and lookups have to be loaded again")
+    assert "| `entities.store` | shop (token of key " in markdown(diff)
+    assert not diff.features.changed
+
+
 def test_an_entity_without_windows_before_is_to_be_filled(tmp_path: Path) -> None:
     old = make(tmp_path / "old", HEAD + ENTITIES + "features:\n  - {name: AMOUNT, field: amount}\n")
     diff = compare(old, make(tmp_path / "new", TEXT), None)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.errors import ErrorCode, RecordError
+from features.values.tokens import TokenKey
 from schemas.batch import Headers, Position, Records
 from worker.stages.dead_letter import (
     FORMER_PREFIX,
@@ -137,6 +138,20 @@ def test_the_oversize_form_keeps_no_header_of_the_record_whatever_its_name() -> 
     small = dead_letter(with_headers(forged), 1, ERROR, Stage.DECODE, None).oversize()
     assert small.size() < LARGEST_OVERSIZE_BYTES
     assert small.headers == list(small.reasons)
+
+
+@pytest.mark.parametrize("key", [b"key", b"k" * 2000, None])
+def test_a_record_with_a_token_leaves_its_hash_and_size_alone(key: bytes | None) -> None:
+    tokens = TokenKey(b"x" * 32)
+    forged = replace(records(key=key), headers=[None, [("card", b"4111")]])
+    hidden = replace(forged, key_token=tokens.token)
+    for some in (hidden, hidden.take(np.array([0, 1])), hidden[0:2], hidden.behind([])):
+        letter = dead_letter(some, 1, ERROR, Stage.DECODE, "17")
+        expected = dead_letter(forged, 1, ERROR, Stage.DECODE, "17").oversize()
+        assert letter == replace(expected, key=key and tokens.token(key).encode())
+        assert (letter.value, letter.own, letter.is_oversize) == (None, (), True)
+        assert letter.size() < LARGEST_OVERSIZE_BYTES
+        assert letter.oversize() is letter
 
 
 RECORDS = st.builds(

@@ -177,7 +177,11 @@ class Started:
         self.failures: list[Exception] = []
         self.failed = threading.Event()
         self.feed = LabelFeed(
-            topic.topic, ("terminal",), lambda: cast("Any", applier), self.health, self._fail
+            topic.topic,
+            {"terminal": "terminal"},
+            lambda: cast("Any", applier),
+            self.health,
+            self._fail,
         )
         self.key = self.feed.open(NAMESPACE, [b"marks"], 7)
 

@@ -119,7 +119,7 @@ def read_labels(stored: StoredFeatures, file: FilePath | None) -> LoadedLabels:
     require_fraud_windows(feature_set, settings.features)
     loaded = _load_all(stored, file).loaded
     if loaded.labels:
-        note_labelled(store, feature_set.name, settings.state_name, feature_set.labelled_entities)
+        note_labelled(store, feature_set.name, settings.state_name, feature_set.label_sets.values())
     tell_refused("labels", loaded.refused, loaded.examples)
     refuse_nothing(str(file or settings.kafka.labels_topic), loaded.labels, loaded.refused)
     return loaded

@@ -33,9 +33,9 @@ def state(
     Prints a table on a terminal, JSON lines in a pipe. The store keeps ids and
     texts as 64-bit hashes.
     """
-    history, names = _read(pipeline, entity, key)
+    text, history, names = _read(pipeline, entity, key)
     if sys.stdout.isatty():
-        _table(f"{entity} {' '.join(key)}", history, names)
+        _table(f"{entity} {text}", history, names)
     else:
         for member in history.members:
             print(json.dumps(_line(member, names)))
@@ -46,7 +46,7 @@ def state(
     )
 
 
-def _read(pipeline: Path, entity: str, key: list[str]) -> tuple[ShownHistory, dict[str, str]]:
+def _read(pipeline: Path, entity: str, key: list[str]) -> tuple[str, ShownHistory, dict[str, str]]:
     from base.errors import ConfigurationError
     from features.inspect.stored_history import column_names, key_text, read_history, windows_of
     from worker.histories.location import find_namespace
@@ -60,7 +60,7 @@ def _read(pipeline: Path, entity: str, key: list[str]) -> tuple[ShownHistory, di
                 f"{feature_set.name}; a worker that runs with both creates them"
             )
         history = read_history(windows, text, store, namespace)
-    return history, column_names(feature_set)
+    return text, history, column_names(feature_set)
 
 
 def _line(member: ShownMember, names: Mapping[str, str]) -> dict[str, Any]:
