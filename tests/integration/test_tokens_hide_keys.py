@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,6 +23,7 @@ from features.tables.event_records import EventRecordReader
 from models.bundle import write_bundle
 from models.training.fit import fit
 from tests.conftest import MakeTopic, SharedKafka
+from tests.support.fork_server import run_forked
 from tests.support.worker_process import read_until, worker
 from tools.embedded.process import free_port
 from worker.schema_sources import framed
@@ -88,12 +87,8 @@ class Run:
 
     def command(self, *words: object) -> None:
         """Run a command, and note what it says; it may fail."""
-        name = " ".join(map(str, words))
-        command = [sys.executable, "-m", "tools", *map(str, words)]
-        done = subprocess.run(
-            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=120, check=False
-        )
-        self.said[name] = done.stdout + done.stderr
+        done = run_forked("tools", *words, timeout_s=120)
+        self.said[" ".join(map(str, words))] = (done.stdout + done.stderr).encode()
 
     def ask(self) -> None:
         """Note the answers of the worker over HTTP."""
@@ -156,6 +151,7 @@ def test_no_card_number_leaves_a_run_with_tokens(
         letters = run.read("dead_letter_topic", LETTERS)
         run.ask()
     run.command("check", *pipeline)
+    run.command("dead-letters", "show", *pipeline)
     run.command("score", "--events", events, *pipeline)
     run.command("features", "build", *pipeline, "--out", run.folder / "b.parquet")
     run.command("features", "load-labels", events, *pipeline)
