@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from features.definition import FeatureSet
+from features.windows import entity_windows
 from tests.oracles.windows import Event, Raw, Rules, Window, always
 from tests.support.making import feature_set
 
@@ -240,9 +241,13 @@ def _yaml(entry: Mapping[str, object]) -> str:
     return json.dumps(entry).replace("NaN", "nan")
 
 
-@cache
 def load(rules: Numbers) -> FeatureSet:
-    """The compiled set."""
+    """The compiled set, with the gain for which histories are compacted now: tests patch it."""
+    return _load(rules, entity_windows.WORTH)
+
+
+@cache
+def _load(rules: Numbers, _gain: int) -> FeatureSet:
     with tempfile.TemporaryDirectory() as folder:
         return feature_set(Path(folder), features_yaml(make_rules(*rules)))
 
