@@ -198,8 +198,13 @@ class Bindings:
         return frozenset(paths).union(*(entity.paths for entity in self.entities.values()))
 
     def origins(self) -> dict[str, Any]:
-        """Definition of key, id, time and tokens of the events of each entity's histories."""
-        event = [self.event_id.canonical(), self.event_time.canonical(), self.tokens_of]
+        """Definition of key, id, time, tokens and validity of the events of each entity."""
+        parts = (part for entity in self.entities.values() for part in entity.parts)
+        validity = [
+            sorted({part.field.path for part in parts if part.nullable}),
+            self.amount.minimum if self.amount else None,
+        ]
+        event = [self.event_id.canonical(), self.event_time.canonical(), self.tokens_of, validity]
         return {name: [key.canonical(), *event] for name, key in self.entities.items()}
 
 

@@ -37,6 +37,12 @@ class TokenKey:
         self._inner = hashlib.sha256(bytes(byte ^ _INNER for byte in padded))
         self._outer = hashlib.sha256(bytes(byte ^ _OUTER for byte in padded))
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TokenKey) and other.fingerprint == self.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
     @classmethod
     def read(cls, path: Path) -> TokenKey:
         """Read the key file; line ends at its end are not part of the key.

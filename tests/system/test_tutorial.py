@@ -121,9 +121,12 @@ class Walk:
 def write_features(walk: Walk) -> None:
     """Step 2, as its prose says."""
     bound = block("  label: {field: is_fraud")
+    written = (walk.folder / "payments" / "features.yaml").read_text()
+    # With its reason behind it.
+    (label,) = re.findall(r"^  #label: .*\n", written, re.MULTILINE)
     walk.edit(
         "features.yaml",
-        ("  #label: {field: is_fraud, delay: 7d}\n", bound.partition("\n")[0] + "\n"),
+        (label, bound.partition("\n")[0] + "\n"),
         ("  #aliases: {amount: TX_AMOUNT}\n", bound.partition("\n")[2] + "\n"),
     )
     path = walk.folder / "payments" / "features.yaml"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from features.definition import FeatureSet
-from features.definition.bindings import Bindings, EntityBinding, FieldBinding
+from features.definition.bindings import Bindings, EntityBinding, FieldBinding, KeyPart
 from features.inspect.describe import duration, number
 from features.lookups.lookup import Lookup
 from features.windows.entity_windows import EntityWindows
@@ -54,6 +54,7 @@ _ORIGIN = (
     "the event id is of other fields",
     "the event time is of other fields",
     "tokens are of another key",
+    "other events are valid",
 )
 _ANEW = "histories begin anew"
 _LABELS = "labels in the store keep the old {}: load them again, under another store.state"
@@ -106,10 +107,16 @@ def _entities(
             effect = "events may have null there from now on"
         elif before is not None:
             effect = f"other keys under the same name: {_ANEW}; {_LABELS.format('keys')}"
-            if before.has_tokens or after.has_tokens:
+            if _required(before) == _required(after):
+                effect = f"other events are valid: {_ANEW}"
+            elif before.has_tokens or after.has_tokens:
                 effect = f"other tokens: {_ANEW}, and labels and lookups have to be loaded again"
         texts = ["" if key is None else key_fields(key) for key in (before, after)]
         yield Change(f"entities.{name}", texts[0], texts[1], effect)
+
+
+def _required(key: EntityBinding) -> list[KeyPart]:
+    return [part._replace(nullable=False) for part in key.parts]
 
 
 def _fields(old: FeatureSet, new: FeatureSet) -> Iterator[Change]:

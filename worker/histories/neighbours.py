@@ -144,8 +144,8 @@ class Neighbours:
         self._observe(target, own)
         known = {p: at for p, at in self._known.items() if at.end >= 0}
         if waits:
-            behind = [p for p in self._known if p in {wait.behind for wait in waits.values()}]
-            due = [p for p in behind if self._is_due(p)]
+            behind = {wait.behind for wait in waits.values()}
+            due = [p for p in self._known if p in behind and self._is_due(p)]
             if lost := [p for p in due if p not in known]:
                 raise HistoriesLostError(
                     f"the online store has lost the marks of partitions {lost}, which no other "

@@ -25,6 +25,7 @@ SHA256_HEADER, BYTES_HEADER = f"{HEADER_PREFIX}value.sha256", f"{HEADER_PREFIX}v
 RECORD_OVERHEAD_BYTES = 128
 _HEADER_OVERHEAD_BYTES = 10
 _LONGEST_KEY_KEPT = 1024
+_OF_UNKNOWN_SCHEMAS = (ErrorCode.SCHEMA_UNKNOWN, ErrorCode.SCHEMA_UNANSWERED)
 _LONGEST_REASON_BYTES = 500
 LARGEST_OVERSIZE_BYTES = 2560
 """Upper bound of any dead letter in its oversize form, in bytes: every topic must take it."""
@@ -114,6 +115,9 @@ def dead_letter(
     of the reasons, the topic's retention would delete the dead letters of old records at once.
     """
     position = records.position(row)
+    if records.key_token is not None and error.code in _OF_UNKNOWN_SCHEMAS:
+        # Of a record without framing, the id is a part of the body, and so perhaps of a key.
+        error, schema_id = RecordError(error.code, error.code.meaning), None
     why = {
         "topic": position.topic,
         "partition": str(position.partition),

@@ -179,8 +179,10 @@ def test_a_key_of_other_fields_begins_histories_anew(tmp_path: Path) -> None:
         for number, key in enumerate(("[shop, card]", "[card, {field: country, nullable: true}]"))
     ]
     diff = compare(sets[0], sets[1], None)
-    (change,) = diff.histories
-    assert (change.entity, change.reasons) == ("pair", ("the key is of other fields",))
+    changes = {change.entity: change.reasons for change in diff.histories}
+    valid = "other events are valid"
+    assert changes["pair"] == ("the key is of other fields", valid)
+    assert {reasons for entity, reasons in changes.items() if entity != "pair"} == {(valid,)}
     (binding,) = diff.bindings
     assert binding.effect.startswith("other keys under the same name: histories begin anew; labels")
     assert "| `entities.pair` | shop, card | card, country (may be null) |" in markdown(diff)
@@ -193,6 +195,7 @@ def test_a_key_of_other_fields_begins_histories_anew(tmp_path: Path) -> None:
         (("  time: at", "  time: later"), "the event time is of other fields"),
         (("partition_key: card", "partition_key: shop"), "other events are members"),
         (("features:\n", "history: {duplicates: 2d}\nfeatures:\n"), "other events are members"),
+        (("scale: 2}", "scale: 2, min: 1}"), "other events are valid"),
     ],
 )
 def test_other_members_begin_histories_anew(

@@ -154,6 +154,17 @@ def test_a_record_with_a_token_leaves_its_hash_and_size_alone(key: bytes | None)
         assert letter.oversize() is letter
 
 
+@pytest.mark.parametrize("code", [ErrorCode.SCHEMA_UNKNOWN, ErrorCode.SCHEMA_UNANSWERED])
+def test_what_is_taken_for_the_id_of_a_schema_may_be_a_card_number(code: ErrorCode) -> None:
+    value = b"\x01 4111111111111111 of a record without framing"
+    guid = f"{UUID(bytes=value[1:17])}"
+    hidden = replace(records(value), key_token=TokenKey(b"x" * 32).token)
+    error = RecordError(code, f"the registry does not have schema {guid}")
+    letter = dead_letter(hidden, 1, error, Stage.DECODE, guid)
+    assert guid not in f"{letter.headers}"
+    assert guid in f"{dead_letter(records(value), 1, error, Stage.DECODE, guid).headers}"
+
+
 RECORDS = st.builds(
     lambda key, value, headers, topic, place: Records(
         topic,
