@@ -226,7 +226,7 @@ def redrive(
         with progress("dead letters") as advance:
             run.run(advance)
         _print_counts(run, dry_run=dry_run)
-    if run.counts.not_redrivable:
+    if run.counts.not_redrivable or run.counts.uncertain:
         raise typer.Exit(ExitCode.FAILED)
 
 

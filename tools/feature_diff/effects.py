@@ -199,7 +199,8 @@ def diff_lookups(old: FeatureSet, new: FeatureSet) -> list[Change]:
     for name in dict.fromkeys([*old.lookups, *new.lookups]):
         before, after = old.lookups.get(name), new.lookups.get(name)
         texts = [_lookup(lookup) for lookup in (before, after)]
-        if texts[0] != texts[1] or old.name != new.name:
+        keys = [None if lookup is None else lookup.prefix for lookup in (before, after)]
+        if texts[0] != texts[1] or keys[0] != keys[1]:
             changes.append(Change(f"lookups.{name}", texts[0], texts[1], _effect(before, after)))
     return changes
 
@@ -219,9 +220,13 @@ def _effect(before: Lookup | None, after: Lookup | None) -> str:
 def _lookup(lookup: Lookup | None) -> str:
     if lookup is None:
         return ""
+    named = [
+        *zip(lookup.names, lookup.defaults, strict=True),
+        *((f"{v.name} {v.dtype}[{v.width}]", v.default) for v in lookup.vectors),
+    ]
     values = ", ".join(
         name if default != default else f"{name} (default {number(default)})"  # noqa: PLR0124
-        for name, default in zip(lookup.names, lookup.defaults, strict=True)
+        for name, default in named
     )
     age = "" if lookup.max_age is None else f", max_age {duration(lookup.max_age)}"
     feast = "" if lookup.feast is None else f", Feast view {lookup.feast.canonical()}"

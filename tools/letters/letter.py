@@ -79,10 +79,14 @@ def _source(reasons: Mapping[str, str]) -> Position | None:
         return None
 
 
+_MOST_DIGITS = 9
+
+
 def times_redriven(headers: Headers) -> int:
     """Number of times that a record with these headers was redriven."""
     times = dict(headers).get(f"{REDRIVEN_PREFIX}times") or b""
-    return int(times) if times.isdigit() else 0
+    # Producers may write such a header.
+    return int(times) if times.isdigit() and len(times) <= _MOST_DIGITS else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,9 @@ batches = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+for _outcome in ("committed", "aborted", "unknown", "dropped"):
+    # A worker that has committed nothing yet must not lack the series: an alert compares it.
+    batches.labels(_outcome)
 batch_events = Histogram(
     "fraud_worker_batch_events",
     "Records in a micro-batch.",

@@ -83,10 +83,11 @@ class DeadLetterLimit:
         recent, crossings = dict(log.recent), dict[int, Crossing]()
         for partition in np.flatnonzero(np.bincount(records.partitions)).tolist():
             known, of_partition = recent.get(partition, UNCOUNTED), letters.get(partition, ())
-            if known == _NO_LETTERS and not of_partition:
+            accepted = self._accept_through.get(partition, -1)
+            # Behind what is accepted the count begins anew, also if there was nothing to accept.
+            if known == _NO_LETTERS and not of_partition and accepted < 0:
                 continue
             offsets = records.offsets[records.partitions == partition]
-            accepted = self._accept_through.get(partition, -1)
             if offsets[0] <= accepted:
                 known, offsets = UNCOUNTED, offsets[offsets > accepted]
             places = [letter.position.offset for letter in of_partition]
