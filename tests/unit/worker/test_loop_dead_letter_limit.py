@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
 from base.errors import OutcomeUnknownError
-from features.history.recent_records import SPAN
-from tests.support.loop_harness import LoopHarness, raising, sample
+from features.history.recent_records import SPAN, RecentRecords
+from features.history.watermarks import LogState
+from tests.support.fakes import FakeMessage
+from tests.support.loop_harness import LoopHarness, Process, raising, sample
+from worker.consume.micro_batch import records_of
 from worker.consume.offset_metadata import OffsetMetadata
 from worker.settings import DeadLetterSettings
+from worker.stages.dead_letter_limit import DeadLetterLimit, TooManyDeadLettersError
 
 BAD_FROM = 1_500
 # The 101st bad record.
@@ -130,3 +136,21 @@ def test_a_partition_that_moves_away_is_no_longer_reported() -> None:
     bench.loop._position.rewind()
     assert held_at(bench) == []
     assert sample("dead_letter_held", partition="0") == 0
+
+
+@pytest.mark.parametrize("batch", [50, 400, 3_000])
+def test_the_count_begins_anew_behind_what_is_accepted_without_a_dead_letter(batch: int) -> None:
+    process = Process([])
+    process.bad = {(0, offset) for offset in range(1_500, 1_800)}
+    limit = DeadLetterLimit(process, DeadLetterSettings(accept_through={0: 1_199}))
+    # A checkpoint of before the setting: a thousand records without a dead letter.
+    log = LogState(recent={0: RecentRecords(SPAN, 0)})
+
+    def count(log: LogState) -> None:
+        for begin in range(1_000, 3_000, batch):
+            messages = [FakeMessage((0, offset)) for offset in range(begin, begin + batch)]
+            log = limit(records_of("in", cast("Any", messages)), log).after
+
+    with pytest.raises(TooManyDeadLettersError) as caught:
+        count(log)
+    assert caught.value.crossings[0].offset == 2_199
