@@ -270,10 +270,9 @@ def test_a_stop_ends_the_wait_for_a_dead_letter_topic(lay: Lay) -> None:
     ground.produce((b"bad", None))
     with worker(ground.pipeline) as process:
         ground.await_log("dead_letter_topic_away")
-        begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
+        # Without it, the wait goes on for delivery.refused_s.
         process.wait(DEADLINE_S)
-        assert time.monotonic() - begun < 5
     assert '"drained"' in ground.log()
 
 
