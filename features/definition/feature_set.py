@@ -210,6 +210,9 @@ def _lookups(document: YamlDocument, file: FeaturesFile, bindings: Bindings) -> 
                 if value.vector is not None
             ),
             feast=_feast_view(document, name, spec, bindings.entities[spec.by]),
+            parts=bindings.entities[spec.by].paths
+            if bindings.entities[spec.by].is_composite
+            else (),
         )
         for name, spec in file.lookups.items()
     }

@@ -51,6 +51,7 @@ class Lookup:
         max_age: Maximum age of a value at the event time, in microseconds, or None.
         vectors: Values that are vectors; in the layout they follow the numbers.
         feast: Feature view that holds the values, if Feast has written them.
+        parts: Fields of a key of several, in their order; empty for a key of one field.
         prefix: Prefix of the keys of the values, if this worker has written them.
     """
 
@@ -62,11 +63,15 @@ class Lookup:
     max_age: int | None
     vectors: tuple[Vector, ...] = ()
     feast: FeastView | None = None
+    parts: tuple[str, ...] = ()
     prefix: bytes = field(init=False)
 
     def __post_init__(self) -> None:
         vectors = (f"{vector.name}:{vector.dtype}[{vector.width}]" for vector in self.vectors)
-        digest = hashlib.sha256("\n".join((*self.names, *vectors)).encode()).hexdigest()[:8]
+        # The text of a key does not tell of which fields it is made: of others, it is another key.
+        key = (f"key:{'|'.join(self.parts)}",) if self.parts else ()
+        named = "\n".join((*self.names, *vectors, *key))
+        digest = hashlib.sha256(named.encode()).hexdigest()[:8]
         prefix = f"fw:{self.feature_set}:lookup:{self.name}:{digest}:"
         object.__setattr__(self, "prefix", prefix.encode())
 

@@ -242,6 +242,16 @@ def test_the_parts_and_their_order_are_in_fingerprint_and_layout(tmp_path: Path)
 # tables, labels and lookups
 
 
+def test_a_lookup_by_the_same_fields_in_another_order_has_other_keys(tmp_path: Path) -> None:
+    prefixes = {
+        lookup.prefix
+        for text in (TEXT, TEXT.replace("[card, shop]", "[shop, card]"))
+        for lookup in feature_set(tmp_path, text).lookups.values()
+        if lookup.entity == "card_shop"
+    }
+    assert len(prefixes) == 2
+
+
 def event(**changes: Any) -> dict[str, Any]:
     return {**PLAIN, **NESTED, **changes}
 

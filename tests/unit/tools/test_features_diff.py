@@ -301,6 +301,17 @@ def test_fields_of_the_schema(tmp_path: Path) -> None:
     assert {change.effect for change in diff.bindings} == {"not used by any feature or binding"}
 
 
+def test_a_vector_of_another_width_has_to_be_loaded(tmp_path: Path) -> None:
+    sets = [
+        make(tmp_path / width, TEXT.replace("rate: }", f"rate: , emb: {{vector: {width}}}}}"))
+        for width in ("8", "4")
+    ]
+    (change,) = compare(sets[0], sets[1], None).lookups
+    assert "emb float32[8]" in change.before
+    assert "emb float32[4]" in change.after
+    assert "load them before the rollout" in change.effect
+
+
 @pytest.mark.parametrize(
     ("after", "effect"),
     [
@@ -313,17 +324,6 @@ def test_fields_of_the_schema(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_vector_of_another_width_has_to_be_loaded(tmp_path: Path) -> None:
-    sets = [
-        make(tmp_path / width, TEXT.replace("rate: }", f"rate: , emb: {{vector: {width}}}}}"))
-        for width in ("8", "4")
-    ]
-    (change,) = compare(sets[0], sets[1], None).lookups
-    assert "emb float32[8]" in change.before
-    assert "emb float32[4]" in change.after
-    assert "load them before the rollout" in change.effect
-
-
 def test_lookups_that_have_to_be_loaded(after: str, effect: str, tmp_path: Path) -> None:
     diff = changed(tmp_path, ("{by: card, values: {age: {default: 40}, rate: }}", after))
     (change,) = diff.lookups
