@@ -35,7 +35,7 @@ from tools.embedded.topic_admin import create_topics
 from worker.schema_sources import score_schema
 
 GUARANTEES = ["exactly_once", "at_least_once"]
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
