@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from base.arrays import Longs, RowErrors, byte_lengths
+from base.arrays import Ints32, Longs, RowErrors, byte_lengths
 from base.errors import ErrorCode, RecordError
 from features.definition.bindings import AmountBinding, Bindings, EntityBinding, FieldBinding
 from features.definition.feature_set import FeatureSet
@@ -72,8 +72,7 @@ def bind(
 def _key(
     field: FieldBinding, what: str, missing: ErrorCode, decoded: Decoded, errors: RowErrors
 ) -> pa.StringArray:
-    keys = _required(field, what, missing, decoded, errors)
-    lengths = byte_lengths(keys)
+    keys, lengths = _required(field, what, missing, decoded, errors)
     if len(lengths) and lengths.max() > MAX_KEY_BYTES:
         errors.add(lengths > MAX_KEY_BYTES, *_too_long(what, (field.path,)))
     return keys
@@ -89,7 +88,7 @@ def _entity_key(
         [
             columns.text(decoded.columns[field.path], field.path)
             if nullable
-            else _required(field, what, missing, decoded, errors)
+            else _required(field, what, missing, decoded, errors)[0]
             for field, nullable, _ in entity.parts
         ]
     )
@@ -99,15 +98,15 @@ def _entity_key(
 
 def _required(
     field: FieldBinding, what: str, missing: ErrorCode, decoded: Decoded, errors: RowErrors
-) -> pa.StringArray:
-    """Text of a key or of a part of one; an error for each row without it."""
+) -> tuple[pa.StringArray, Ints32]:
+    """Text of a key or of a part of one, and its length; an error for each row without it."""
     column = decoded.columns[field.path]
     texts = columns.text(column, field.path)
     lengths = byte_lengths(texts)
     if len(lengths) and (lengths.min() == 0 or not column.valid.all()):
         absent = (lengths == 0) | ~column.valid
         errors.add(absent, missing, f"the {what} ({field.path}) is null or empty")
-    return texts
+    return texts, lengths
 
 
 def _too_long(what: str, paths: Sequence[str]) -> tuple[ErrorCode, str]:

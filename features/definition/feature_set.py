@@ -197,25 +197,29 @@ def _lookups(document: YamlDocument, file: FeaturesFile, bindings: Bindings) -> 
             where = ("lookups", name, "by")
             raise document.refuse(where, unknown("entity", spec.by, file.entities))
     return {
-        name: Lookup(
-            name=name,
-            feature_set=file.name,
-            entity=spec.by,
-            names=tuple(k for k, value in spec.values.items() if value.vector is None),
-            defaults=tuple(v.default for v in spec.values.values() if v.vector is None),
-            max_age=spec.max_age,
-            vectors=tuple(
-                Vector(k, value.vector, value.dtype or "float32", value.default)
-                for k, value in spec.values.items()
-                if value.vector is not None
-            ),
-            feast=_feast_view(document, name, spec, bindings.entities[spec.by]),
-            parts=bindings.entities[spec.by].paths
-            if bindings.entities[spec.by].is_composite
-            else (),
-        )
+        name: _lookup(document, file, name, bindings.entities[spec.by])
         for name, spec in file.lookups.items()
     }
+
+
+def _lookup(document: YamlDocument, file: FeaturesFile, name: str, key: EntityBinding) -> Lookup:
+    spec = file.lookups[name]
+    numbers = {k: value for k, value in spec.values.items() if value.vector is None}
+    return Lookup(
+        name=name,
+        feature_set=file.name,
+        entity=spec.by,
+        names=tuple(numbers),
+        defaults=tuple(value.default for value in numbers.values()),
+        max_age=spec.max_age,
+        vectors=tuple(
+            Vector(k, value.vector, value.dtype or "float32", value.default)
+            for k, value in spec.values.items()
+            if value.vector is not None
+        ),
+        feast=_feast_view(document, name, spec, key),
+        parts=key.paths if key.is_composite else (),
+    )
 
 
 def _feast_view(

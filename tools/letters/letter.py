@@ -11,6 +11,8 @@ from worker.settings import WorkerSettings
 from worker.stages.dead_letter import HEADER_PREFIX, REDRIVEN_PREFIX, SHA256_HEADER
 
 _NEEDED = ("topic", "partition", "offset", "code")
+# Of the number of redrives, in a header that producers may write as well.
+_MOST_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +81,9 @@ def _source(reasons: Mapping[str, str]) -> Position | None:
         return None
 
 
-_MOST_DIGITS = 9
-
-
 def times_redriven(headers: Headers) -> int:
     """Number of times that a record with these headers was redriven."""
     times = dict(headers).get(f"{REDRIVEN_PREFIX}times") or b""
-    # Producers may write such a header.
     return int(times) if times.isdigit() and len(times) <= _MOST_DIGITS else 0
 
 
