@@ -129,7 +129,8 @@ def _make_loop(
     )
     checkpoint = _make_checkpoint(settings, replica, consumer, limits, watchdog)
     tracing = open_tracing(settings.kafka.group)
-    stack.callback(tracing.close)
+    if tracing is not None:
+        stack.callback(tracing.close)
     executor = ThreadPoolExecutor(1, thread_name_prefix="commit")
     loop = Loop(
         poller,

@@ -38,7 +38,7 @@ from worker.process import metrics
 from worker.process.health import Health
 from worker.process.loop_monitor import LoopMonitor
 from worker.process.outage import Outages, backoff_s
-from worker.process.tracing import NoTracing, Tracing
+from worker.process.tracing import Spans
 from worker.restorer import Restorer
 from worker.stages.dead_letter_limit import TooManyDeadLettersError
 from worker.stages.stages import Processed
@@ -48,7 +48,6 @@ _CONNECTION_LOST = (
     KafkaError._TRANSPORT,  # noqa: SLF001 - confluent_kafka has no public name for it
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - confluent_kafka has no public name for it
 )
-_NO_TRACING = NoTracing()
 # A rejoin takes a few calls to the brokers, each with a bound of its own.
 _REJOIN_CALLS = 4
 
@@ -95,7 +94,7 @@ class Loop:
         bound: Bound on the events of a micro-batch.
         health: State of the worker that the probes read.
         waits: Bounds of waiting, how to wait, and the clock.
-        tracing: Traces of committed micro-batches.
+        tracing: Traces of committed micro-batches; None without any.
     """
 
     def __init__(
@@ -106,7 +105,7 @@ class Loop:
         bound: BatchBound,
         health: Health,
         waits: Waits,
-        tracing: Tracing = _NO_TRACING,
+        tracing: Spans | None = None,
     ) -> None:
         self._poller = poller
         self._process = process

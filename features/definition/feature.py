@@ -49,14 +49,17 @@ class Feature:
 
     @property
     def name(self) -> str:
-        return (
-            self.spec.name if self.element is None else element_name(self.spec.name, self.element)
-        )
+        return column_name(self.spec.name, self.element)
 
     @property
     def categories(self) -> CategorySpec | None:
         """Values whose places are the codes of a `category` feature; None for other kinds."""
         return self.spec.category
+
+
+def column_name(entry: str, element: int | None) -> str:
+    """Name of the column of an entry, or of an element of its vector."""
+    return entry if element is None else element_name(entry, element)
 
 
 def element_name(vector: str, element: int) -> str:

@@ -15,7 +15,7 @@ from base.yaml_document import Location, YamlDocument
 from features.definition.bindings import Bindings
 from features.definition.entry_names import EntryNames
 from features.definition.event_fields import SchemaFields, path_type
-from features.definition.feature import Feature, canonical_number, element_name, fingerprint
+from features.definition.feature import Feature, canonical_number, column_name, fingerprint
 from features.definition.python_feature import PythonCompiler
 from features.definition.spec import MAX_FEATURES, CategorySpec, FeatureSpec
 from features.definition.window_columns import ColumnCompiler
@@ -293,7 +293,7 @@ class FeatureCompiler:
 
 def _feature(spec: FeatureSpec, element: int | None, compiled: _Compiled) -> Feature:
     digest = fingerprint(compiled.definition)
-    name = spec.name if element is None else element_name(spec.name, element)
+    name = column_name(spec.name, element)
     return Feature(
         spec=spec,
         element=element,

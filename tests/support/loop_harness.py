@@ -30,7 +30,7 @@ from worker.histories import HistoryWrites, Wait
 from worker.loop import Loop, Waits
 from worker.process.health import Health
 from worker.process.metrics import REGISTRY
-from worker.process.tracing import NoTracing, Tracing
+from worker.process.tracing import Spans
 from worker.settings import DeadLetterSettings
 from worker.stages.dead_letter import Stage, dead_letter
 from worker.stages.dead_letter_limit import DeadLetterLimit
@@ -43,7 +43,6 @@ AWAY = DependencyUnavailableError("redis does not answer")
 SERVICE = "store or registry"
 _FLAGS = Flags(("late", "ahead"))
 _LIMIT = DeadLetterSettings()
-_NO_TRACING = NoTracing()
 REASON = f"{SERVICE} is away: redis does not answer"
 
 
@@ -272,7 +271,7 @@ class LoopHarness:
         real: Callable[[FakeConsumer], worker.delivery.checkpoint.Checkpoint] | None = None,
         overlap_from: int = 0,
         limit: DeadLetterSettings = _LIMIT,
-        tracing: Tracing = _NO_TRACING,
+        tracing: Spans | None = None,
     ) -> None:
         """Create the loop.
 
@@ -283,7 +282,7 @@ class LoopHarness:
             real: Creates a real checkpoint instead of the fake one.
             overlap_from: As of `BatchBound`.
             limit: Limit on dead letters.
-            tracing: Traces of committed micro-batches.
+            tracing: Traces of committed micro-batches; None without any.
         """
         self.clock = Clock()
         self.journal: list[str] = []

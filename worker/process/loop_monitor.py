@@ -17,7 +17,7 @@ from worker.process.event_time_monitor import EventTimeMonitor
 from worker.process.garbage import report_pauses
 from worker.process.health import Health
 from worker.process.outage import Outage
-from worker.process.tracing import Tracing
+from worker.process.tracing import Spans
 from worker.stages.stages import Processed
 
 log = structlog.get_logger(__name__)
@@ -36,7 +36,7 @@ class LoopMonitor:
         rejoin_s: Longest time in seconds for which a member that lost its partitions may stay out
             of the group, and for which a partition may give neither a record nor its end.
         clock: Returns monotonic seconds.
-        tracing: Traces of committed micro-batches.
+        tracing: Traces of committed micro-batches; None without any.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class LoopMonitor:
         kafka: Outage,
         rejoin_s: float,
         clock: Callable[[], float],
-        tracing: Tracing,
+        tracing: Spans | None,
     ) -> None:
         self._poller = poller
         self._health = health
@@ -107,7 +107,7 @@ class LoopMonitor:
         polled, processed, took_s, at = self._unobserved
         self._unobserved = None
         _observe_committed_batch(polled, processed, at)
-        if len(polled.records):
+        if self._tracing is not None and len(polled.records):
             self._tracing.batch(polled.records, processed, took_s, at)
 
     def rewound(self) -> None:

@@ -12,7 +12,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -35,37 +35,8 @@ MAX_LINKS: Final = 128
 _CLOSE_S: Final = 3.0
 
 
-class Tracing(Protocol):
-    """Receiver of committed micro-batches."""
-
-    def batch(self, records: Records, processed: Processed, seconds: float, at: float) -> None:
-        """Record a committed micro-batch.
-
-        Args:
-            records: Its records, as they were polled.
-            processed: Result of the stages.
-            seconds: Time from the start of the stages to the commit.
-            at: Time of the commit, in Unix seconds.
-        """
-        ...
-
-    def close(self) -> None:
-        """Send what is left, for a bounded time."""
-        ...
-
-
-class NoTracing:
-    """Tracing that is switched off."""
-
-    def batch(self, records: Records, processed: Processed, seconds: float, at: float) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
 class Spans:
-    """Spans of a tracer provider.
+    """Spans of committed micro-batches.
 
     Args:
         provider: Provider that exports spans.
@@ -78,6 +49,14 @@ class Spans:
         self._group = group
 
     def batch(self, records: Records, processed: Processed, seconds: float, at: float) -> None:
+        """Record a committed micro-batch.
+
+        Args:
+            records: Its records, as they were polled.
+            processed: Result of the stages.
+            seconds: Time from the start of the stages to the commit.
+            at: Time of the commit, in Unix seconds.
+        """
         from opentelemetry.trace import SpanKind, set_span_in_context  # noqa: PLC0415  see `_exporting`
 
         end = int(at * 1e9)
@@ -115,14 +94,15 @@ class Spans:
         }
 
     def close(self) -> None:
+        """Send what is left, for a bounded time."""
         # The exporter repeats requests for longer than a drain may take.
         closing = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         closing.start()
         closing.join(_CLOSE_S)
 
 
-def open_tracing(group: str) -> Tracing:
-    """Open the traces that the environment asks for.
+def open_tracing(group: str) -> Spans | None:
+    """Open the traces that the environment asks for; None if it asks for none.
 
     Args:
         group: Consumer group.
@@ -134,7 +114,7 @@ def open_tracing(group: str) -> Tracing:
     endpoint = next((name for name in _ENDPOINTS if environment.get(name)), None)
     is_off = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
     if endpoint is None or is_off or environment.get("OTEL_TRACES_EXPORTER", "otlp") == "none":
-        return NoTracing()
+        return None
     for name in _PROTOCOLS:
         if environment.get(name, _SUPPORTED) != _SUPPORTED:
             raise ConfigurationError(

@@ -21,6 +21,7 @@ from features.store.feast import lists
 from features.store.memory import MemoryStore
 from schemas.batch import Kind
 from tests.support.making import EVENTS, T0, events, feature_set, longs, strings
+from tests.unit.features.test_feast import varint
 
 NAN = math.nan
 FEAST_FLOATS = bytes.fromhex("8201120a100000c03f000000c0cdcccc3dc2160100")
@@ -187,14 +188,6 @@ def test_lookups_read_vectors_that_feast_wrote(made: FeatureSet) -> None:
     flags = [made.flags.decode(bits) for bits in found.flags.tolist()]
     invalid, missing, stale = (f"lookup_{s}:profile" for s in ("invalid", "missing", "stale"))
     assert flags == [[], [], [invalid], [missing], [], [invalid], [stale], [missing]]
-
-
-def varint(value: int) -> bytes:
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*found, value])
 
 
 def test_feast_has_the_type_of_its_own(tmp_path: Path) -> None:
