@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Collection
 from types import TracebackType
 from typing import Self
 
@@ -32,7 +33,9 @@ class Originals:
 
     def __init__(self, kafka: KafkaSettings, timeout_s: float) -> None:
         self._kafka, self._timeout_s = kafka, timeout_s
-        self._consumer = make_consumer(kafka, ignore_error)
+        # One record is read at each place: what is fetched behind it is thrown away.
+        self._consumer = make_consumer(kafka, ignore_error, **{"queued.min.messages": 1})
+        self._partitions: dict[str, Collection[int]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -58,8 +61,10 @@ class Originals:
 
     def _read(self, at: Position, sha256: str) -> Original | None:
         place = TopicPartition(at.topic, at.partition, at.offset)
-        described = self._consumer.list_topics(at.topic, timeout=self._timeout_s).topics[at.topic]
-        if at.partition not in described.partitions:
+        if at.topic not in self._partitions:
+            described = self._consumer.list_topics(at.topic, timeout=self._timeout_s)
+            self._partitions[at.topic] = described.topics[at.topic].partitions
+        if at.partition not in self._partitions[at.topic]:
             return None
         low, high = self._consumer.get_watermark_offsets(place, timeout=self._timeout_s)
         if not low <= at.offset < high:
