@@ -266,8 +266,13 @@ def _names(spec: FeatureSpec) -> list[str]:
         names.append(spec.category.field)
     for text in (spec.expr, spec.where, *map(str, spec.args or ())):
         if text is not None:
-            names += _names_in(Source(text).parse())
+            names += names_in(text)
     return list(dict.fromkeys(names))
+
+
+def names_in(expression: str) -> list[str]:
+    """Dotted names that an expression uses."""
+    return _names_in(Source(expression).parse())
 
 
 def _names_in(node: ast.AST) -> list[str]:

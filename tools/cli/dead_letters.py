@@ -214,8 +214,8 @@ def redrive(
     time only with --again, which begins at the first retained dead letter.
 
     The last line on stdout is JSON. Exit code 1: some records cannot be redriven,
-    or it is uncertain whether they were,
-    or the brokers are away; 2: a topic refuses; 3: another redrive has begun.
+    or may have been before, or the brokers are away; 2: a topic refuses; 3:
+    another redrive has begun.
     """
     from tools.letters.redrive import Redrive
     from tools.progress import progress

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from features.definition import Feature, FeatureSet
 from features.definition.bindings import EntityBinding, KeyPart
 from features.inspect.describe import Described, describe, number
+from features.inspect.explanation import names_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +161,5 @@ def _names(feature: Feature) -> set[str]:
     """Names in the expressions of a feature, and the feature that it aggregates."""
     spec = feature.spec
     texts = [text for text in (spec.expr, spec.where, *(spec.args or ())) if isinstance(text, str)]
-    names = {
-        node.id
-        for text in texts
-        for node in ast.walk(ast.parse(f"({text}\n)", mode="eval"))
-        if isinstance(node, ast.Name)
-    }
+    names = {name for text in texts for name in names_in(text)}
     return names | ({spec.of} if spec.of else set())

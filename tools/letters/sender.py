@@ -7,13 +7,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from base.errors import ConfigurationError, DeliveryFatalError, DependencyUnavailableError
 from schemas.batch import Headers
 from tools.letters.redriven import Redriven
-from tools.topics.topic_log import FORBIDDEN, brokers_answer, ignore_error, once_coordinated
+from tools.topics.topic_log import (
+    FORBIDDEN,
+    brokers_answer,
+    describe_topic,
+    ignore_error,
+    once_coordinated,
+)
 from worker.delivery.publish import SizeLimits
 from worker.delivery.reports import REFUSED_CODES, Reports
 from worker.kafka import (
@@ -33,7 +39,6 @@ _FENCED = (
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.PRODUCER_FENCED,
 )
-_ABSENT = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED)
 _AGAIN = "redrive again: what is committed is not sent twice"
 _OFFSETS_KEPT_MINUTES = 7 * 24 * 60
 """Kafka's default of offsets.retention.minutes, where the brokers' may not be read."""
@@ -102,7 +107,7 @@ class RedriveBooks:
         with captured_errors() as lines, brokers_answer(kafka, lines), make_admin(kafka) as admin:
             topic = kafka.dead_letter_topic
             self.topic_id = str(
-                _described(admin, "kafka.dead_letter_topic", topic, timeout_s).topic_id
+                describe_topic(admin, "kafka.dead_letter_topic", topic, timeout_s).topic_id
             )
             self.offsets_kept_ms = _offsets_kept_ms(admin, timeout_s)
 
@@ -288,22 +293,9 @@ def find_target(kafka: KafkaSettings, to: str | None, timeout_s: float) -> Redri
     """
     setting, topic = ("--to", to) if to else ("kafka.input_topic", kafka.input_topic)
     with captured_errors() as lines, brokers_answer(kafka, lines), make_admin(kafka) as admin:
-        described = _described(admin, setting, topic, timeout_s)
+        described = describe_topic(admin, setting, topic, timeout_s)
         largest = max_message_bytes(topic_settings(admin, topic, timeout_s))
     return RedriveTarget(setting, topic, len(described.partitions), largest)
-
-
-def _described(admin: AdminClient, setting: str, topic: str, timeout_s: float) -> Any:
-    asked = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)
-    try:
-        return asked[topic].result()
-    except KafkaException as error:
-        if error.args[0].code() not in _ABSENT:
-            raise
-        raise ConfigurationError(
-            f"{setting}: the brokers have no {topic}, or this user may not describe it; create it, "
-            "or name another"
-        ) from error
 
 
 def _offsets_kept_ms(admin: AdminClient, timeout_s: float) -> int:

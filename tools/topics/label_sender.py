@@ -8,11 +8,11 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, Self
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException
 
 from base.errors import ConfigurationError, DependencyUnavailableError
 from tools.topics.label_records import LabelRecords
-from tools.topics.topic_log import brokers_answer, ignore_error
+from tools.topics.topic_log import brokers_answer, describe_topic, ignore_error
 from worker.delivery.publish import SizeLimits
 from worker.delivery.reports import FAILED_BY_ANOTHER_RECORD, REFUSED_CODES
 from worker.kafka import (
@@ -26,7 +26,6 @@ from worker.settings import KafkaSettings
 
 _LOOK_S = 0.1
 _FORBIDDEN = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
-_ABSENT = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED)
 _AGAIN = "send the files again: a label that is sent twice counts once"
 
 
@@ -157,17 +156,5 @@ class LabelSender:
     def _largest_record(self, kafka: KafkaSettings) -> int:
         """Size of the largest record that the topic accepts, in bytes."""
         with make_admin(kafka) as admin:
-            # A producer would create the topic, with the brokers' default settings.
-            asked = admin.describe_topics(
-                TopicCollection([self._topic]), request_timeout=self._timeout_s
-            )
-            try:
-                asked[self._topic].result()
-            except KafkaException as error:
-                if error.args[0].code() not in _ABSENT:
-                    raise
-                raise ConfigurationError(
-                    f"kafka.labels_topic: the brokers have no {self._topic}, or this user may not "
-                    "describe it; create it, or name another"
-                ) from error
+            describe_topic(admin, "kafka.labels_topic", self._topic, self._timeout_s)
             return max_message_bytes(topic_settings(admin, self._topic, self._timeout_s))

@@ -5,9 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
 
 from base.errors import ConfigurationError, DependencyUnavailableError
 from schemas.batch import Records
@@ -22,6 +29,7 @@ FORBIDDEN = (
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 )
 """Error codes for a right that this user lacks."""
+_ABSENT = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED)
 _SOON = (
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -202,6 +210,31 @@ def brokers_answer(kafka: KafkaSettings, lines: Sequence[str]) -> Iterator[None]
         raise DependencyUnavailableError(
             f"kafka.bootstrap_servers: no answer from {kafka.bootstrap_servers} ({why}); see that "
             "the brokers are up, and security.protocol and sasl.… in kafka.options"
+        ) from error
+
+
+def describe_topic(admin: AdminClient, setting: str, topic: str, timeout_s: float) -> Any:
+    """Describe a topic that is to be written to; a producer would create it, with any settings.
+
+    Args:
+        admin: Client of the brokers.
+        setting: Setting or option that names the topic, for the message.
+        topic: Its name.
+        timeout_s: Bound on the answer.
+
+    Raises:
+        ConfigurationError: The brokers have no such topic.
+        KafkaException: The brokers do not answer.
+    """
+    asked = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s)
+    try:
+        return asked[topic].result()
+    except KafkaException as error:
+        if error.args[0].code() not in _ABSENT:
+            raise
+        raise ConfigurationError(
+            f"{setting}: the brokers have no {topic}, or this user may not describe it; create it, "
+            "or name another"
         ) from error
 
 
